@@ -1,0 +1,81 @@
+# SPDX-License-Identifier: GPL-2.0
+#
+# make help
+
+# all that is built; may be elsewhere
+BUILD ?= $(CURDIR)/build
+# base or debug
+KERNEL ?= base
+export BUILD KERNEL_TREE FORCE ACCEL JOBS TIMEOUT TEST_TIMEOUT
+
+h := tools/harness
+bzimage = $(abspath $(BUILD))/kernel-$(KERNEL)/arch/x86/boot/bzImage
+headers = $(abspath $(BUILD))/kernel-$(KERNEL)/usr/include
+
+.PHONY: help demo check shell kernel tree refresh apply mbox tools packages \
+	clean distclean
+
+help:
+	@echo 'make demo                 the demonstration, in a guest'
+	@echo 'make check                the selftests, in a guest'
+	@echo '     KERNEL=debug         on the debug kernel (KASAN, lockdep, kmemleak ...)'
+	@echo '     TESTS="name ..."     some of them'
+	@echo 'make shell                a root shell in a guest'
+	@echo
+	@echo 'Work on the series:'
+	@echo 'make tree                 patches/ -> build/tree, branch series on tag base'
+	@echo '     FORCE=1              drops work in build/tree that is not in patches/'
+	@echo '     KERNEL_TREE=path     base from your own git tree or unpacked source'
+	@echo 'make kernel               build/tree -> build/kernel-base (or KERNEL=debug)'
+	@echo 'make refresh              build/tree -> patches/'
+	@echo 'make apply KDIR=path      the series onto another git tree, by git am'
+	@echo 'make mbox                 build/series.mbox, selftests included, for git send-email'
+	@echo 'make clean                removes kernels, logs and tools from build/'
+	@echo 'make distclean            removes build/'
+	@echo
+	@echo 'check, demo and shell do all set-up themselves. BUILD=dir builds elsewhere,'
+	@echo 'ACCEL=kvm|tcg overrides the probe, JOBS=n the number of compile jobs,'
+	@echo 'TIMEOUT=s and TEST_TIMEOUT=s the patience with a guest and with a test program.'
+
+packages:
+	@sh $(h)/packages.sh
+
+tree: packages
+	@sh $(h)/tree.sh
+
+# what demo, check and shell start from: work in the tree is built, not refused
+kernel: packages
+	@sh $(h)/tree.sh --keep
+	@sh $(h)/kernel.sh $(KERNEL)
+
+check: kernel
+	@sh $(h)/check.sh $(KERNEL) $(TESTS)
+
+shell: kernel
+	@sh $(h)/guest.sh --kernel $(bzimage) --name shell --shell --no-scan \
+		--timeout 86400 -- bash -l
+
+tools: kernel
+	@$(MAKE) --no-print-directory -C tools O=$(abspath $(BUILD))/tools HDR=$(headers)
+
+demo: tools
+	@sh $(h)/guest.sh --kernel $(bzimage) --name demo --timeout $(or $(TIMEOUT),600) \
+		-- env LEASE_BUILD=$(abspath $(BUILD))/tools sh tools/demo/demo.sh
+
+refresh:
+	@sh $(h)/refresh.sh
+
+apply:
+	@sh $(h)/apply.sh '$(KDIR)'
+
+mbox:
+	@sh $(h)/mbox.sh
+
+clean:
+	rm -rf $(BUILD)/kernel-base $(BUILD)/kernel-debug $(BUILD)/tools \
+		$(BUILD)/logs $(BUILD)/accel $(BUILD)/series.mbox
+
+# the tree may hold work that is nowhere else
+distclean:
+	@sh $(h)/tree.sh --idle
+	rm -rf $(BUILD)

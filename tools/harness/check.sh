@@ -1,0 +1,86 @@
+#!/bin/sh
+# SPDX-License-Identifier: GPL-2.0
+#
+# check.sh [base|debug] [TEST...]: builds selftests/ inside build/tree, as a
+# maintainer would, and runs them (or those named) in a guest. The last line is
+# "N passed, N failed, N skipped"; anything but passes and skips is a failure of
+# the run, and so is no test at all.
+
+# shellcheck source=tools/harness/lib.sh
+. "$(dirname -- "$0")/lib.sh"
+
+kind=${1:-base}
+[ $# -eq 0 ] || shift
+tree=$BUILD/tree
+out=$BUILD/kernel-$kind
+inside=$tree/tools/testing/selftests/layout_lease
+bin=$out/kselftest/layout_lease
+case $kind in
+debug) limit=${TEST_TIMEOUT:-900} total=${TIMEOUT:-2700} ;;
+*) limit=${TEST_TIMEOUT:-300} total=${TIMEOUT:-1200} ;;
+esac
+
+# --- build -----------------------------------------------------------------------
+[ -r "$top/selftests/Makefile" ] || die "no selftests: $top/selftests/Makefile is missing"
+mkdir -p "$inside" && rsync -a --delete "$top/selftests/" "$inside/" ||
+	die "could not copy selftests/ to $inside"
+log=$BUILD/logs/selftests-$kind.log
+say "building the selftests (log: $log)"
+make -C "$tree/tools/testing/selftests" TARGETS=layout_lease O="$out" \
+	FORCE_TARGETS=1 >"$log" 2>&1 </dev/null ||
+	die_log "$log" "the selftests do not build"
+grep 'warning:' "$log" | sort -u | head -n 20
+all=$(make -s -C "$inside" OUTPUT="$bin" COLLECTION=x emit_tests \
+	2>>"$log" | sed -n 's/^x://p')
+[ -n "$all" ] || die_log "$log" "there are no selftests to run"
+
+# --- choose ----------------------------------------------------------------------
+tests=''
+for t; do
+	echo "$all" | grep -qx "$t" ||
+		die "no test is called $t; there are: $(echo "$all" | tr '\n' ' ')"
+	tests="$tests $t"
+done
+[ -n "$tests" ] || tests=$(echo "$all" | tr '\n' ' ')
+
+# --- run ---------------------------------------------------------------------------
+say "running in a guest with the $kind kernel: $tests"
+name=check-$kind
+mark=$BUILD/logs/.check.$$
+: >"$mark"
+# shellcheck disable=SC2086 # a list
+sh "$top/tools/harness/guest.sh" --dir-file "$mark" \
+	--kernel "$out/arch/x86/boot/bzImage" --timeout "$total" --name "$name" \
+	-- env LEASE_KERNEL="$kind" sh "$top/tools/harness/guest-tests.sh" \
+	"$bin" "$limit" $tests
+guest=$?
+dir=$(cat "$mark")
+rm -f "$mark"
+
+# --- count -------------------------------------------------------------------------
+passed=0 failed=0 skipped=0 failures=''
+for t in $tests; do
+	[ -e "$dir/guest/$t.out" ] || : >"$dir/guest/$t.out"
+	result=$(awk -v prog="$t" -v status="$(cat "$dir/guest/$t.exit" 2>/dev/null)" \
+		-f "$top/tools/harness/ktap.awk" "$dir/guest/$t.out")
+	# shellcheck disable=SC2046 # count and three numbers
+	set -- $(echo "$result" | head -n 1)
+	passed=$((passed + $2)) failed=$((failed + $3)) skipped=$((skipped + $4))
+	failures="$failures$(echo "$result" | sed 1d | sed 's/^/failed: /')
+"
+done
+if [ $guest -ne 0 ]; then
+	failed=$((failed + 1))
+	case $guest in
+	124) what='guest hung' ;;
+	125) what='guest panicked or ended early' ;;
+	126) what='the kernel reported trouble' ;;
+	*) what="the test runner ended with status $guest" ;;
+	esac
+	failures="${failures}failed: $what, see above
+"
+fi
+echo "$failures" | sed '/^$/d'
+echo "output of each test: $dir/guest/*.out, kernel log: $dir/console.log"
+echo "$passed passed, $failed failed, $skipped skipped"
+[ $failed -eq 0 ] && [ $((passed + skipped)) -gt 0 ]

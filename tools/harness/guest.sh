@@ -1,0 +1,188 @@
+#!/bin/sh
+# SPDX-License-Identifier: GPL-2.0
+#
+# guest.sh --kernel BZIMAGE [options] -- COMMAND [ARG...]
+#
+# Boots a guest, runs COMMAND in it as root in the directory guest.sh was
+# called in, shows its output and returns its exit status. The guest's root is
+# the host's, under an overlay: it sees every file here and changes none.
+#
+#   --timeout S   the guest is hung if COMMAND has not ended after S seconds (600)
+#   --name NAME   how the directory of the run, $BUILD/logs/NAME.*, is called
+#   --dir-file F  writes the name of the directory of the run to F
+#   --append ARGS more for the kernel command line
+#   --qemu ARGS   more for QEMU's command line
+#   --shell       COMMAND gets this terminal
+#   --no-scan     do not fail because of reports in the kernel log
+#
+# In the guest: /dev/pmem0 (QEMU's nvdimm, fsdax mode, 1022 MiB) and /dev/pmem1
+# (memmap=, 1 GiB), both DAX capable, nothing on them; the RDMA device rxe0 over the interface dum0, 192.0.2.1.
+#
+# Environment: BUILD, ACCEL (kvm or tcg; else a probe boot decides, once).
+# Exit status: COMMAND's; 124 hung, 125 guest panicked or ended early, 126 reports
+# in the kernel log.
+
+# shellcheck source=tools/harness/lib.sh
+. "$(dirname -- "$0")/lib.sh"
+
+kernel='' timeout=600 name=guest append='' qemu='' shell='' scan=y dir_file=''
+while [ $# -gt 0 ]; do
+	case $1 in
+	--kernel) kernel=$2; shift ;;
+	--timeout) timeout=$2; shift ;;
+	--name) name=$2; shift ;;
+	--dir-file) dir_file=$2; shift ;;
+	--append) append=$2; shift ;;
+	--qemu) qemu=$2; shift ;;
+	--shell) shell=y ;;
+	--no-scan) scan='' ;;
+	--) shift; break ;;
+	*) die "guest.sh: unknown option $1" ;;
+	esac
+	shift
+done
+if [ -z "$kernel" ] || [ $# -eq 0 ]; then
+	die "usage: guest.sh --kernel BZIMAGE [options] -- COMMAND [ARG...]"
+fi
+[ -r "$kernel" ] || die "no kernel at $kernel"
+need qemu-system-x86_64 busybox cpio
+
+# --- KVM or not ----------------------------------------------------------------
+# /dev/kvm may be there and a guest hang in it for ever: believe a boot only.
+if [ -z "${ACCEL:-}" ]; then
+	if [ ! -r "$BUILD/accel" ]; then
+		ACCEL=tcg
+		if [ -w /dev/kvm ]; then
+			say "trying KVM with a probe boot (at most 30 s)"
+			if ACCEL=kvm timeout -k 5 30 "$0" --kernel "$kernel" \
+			    --name kvm-probe --timeout 25 --no-scan -- true \
+			    >"$BUILD/logs/kvm-probe.log" 2>&1; then
+				ACCEL=kvm
+			fi
+		fi
+		say "guests run under $ACCEL (remembered in $BUILD/accel)"
+		echo $ACCEL >"$BUILD/accel.$$" && mv "$BUILD/accel.$$" "$BUILD/accel"
+	fi
+	ACCEL=$(cat "$BUILD/accel")
+fi
+case $ACCEL in
+kvm) accel='-accel kvm' grace=30 ;;
+tcg) accel='-accel tcg,thread=multi' grace=120 ;;
+*) die "ACCEL is kvm or tcg, not $ACCEL" ;;
+esac
+
+# --- the directory of this run, writable by the guest ------------------------------
+dir=$(mktemp -d "$BUILD/logs/$name.XXXXXX") || exit 1
+share=$dir/guest
+mkdir "$share" "$dir/initramfs" || exit 1
+[ -z "$dir_file" ] || echo "$dir" >"$dir_file"
+tty=''
+if [ -n "$shell" ]; then
+	size=$(stty size 2>/dev/null || echo 24 80)
+	tty="rows ${size% *} cols ${size#* }"
+fi
+{
+	echo "timeout=$timeout"
+	echo "tty='$tty'"
+} >"$share/settings"
+{
+	quote()
+	{
+		printf " '%s'" "$(printf %s "$1" | sed "s/'/'\\\\''/g")"
+	}
+	printf 'export HOME=/root LC_ALL=C.UTF-8 TERM=%s\n' "${TERM:-dumb}"
+	printf 'cd'; quote "$PWD"; printf ' || exit 1\nexec'
+	for arg; do quote "$arg"; done
+	echo
+} >"$share/command"
+cp "$(dirname -- "$0")/guest-rc.sh" "$share/rc" || exit 1
+
+(
+	cd "$dir/initramfs" || exit 1
+	mkdir bin dev proc host over root &&
+	cp "$(command -v busybox)" bin/busybox &&
+	cp "$top/tools/harness/guest-init" init && chmod 755 init &&
+	for applet in sh mount umount mkdir switch_root poweroff; do
+		ln -s busybox bin/$applet || exit 1
+	done &&
+	find . | cpio --quiet -o -H newc >../initramfs.cpio
+) || die "cannot make the initramfs in $dir"
+rm -rf "$dir/initramfs"
+
+# --- the boot --------------------------------------------------------------------
+log=$dir/console.log
+cmdline="console=ttyS0 ignore_loglevel panic=-1 oops=panic"
+cmdline="$cmdline memmap=1G!4G rcupdate.rcu_cpu_stall_timeout=120 $append"
+# the second serial port is our own terminal; Ctrl-C is the guest's in a shell
+signal=on
+[ -z "$shell" ] || signal=off
+
+boot()
+{
+	# shellcheck disable=SC2086 # $accel and $qemu are lists of words
+	exec timeout --foreground -k 10 $((timeout + grace)) \
+	qemu-system-x86_64 $accel -cpu max -smp 2 -nodefaults -display none \
+		-machine q35,nvdimm=on -m 4G,slots=4,maxmem=12G \
+		-object memory-backend-ram,id=nv0,size=1G \
+		-device nvdimm,memdev=nv0 \
+		-chardev "file,id=log,path=$log" -serial chardev:log \
+		-chardev "stdio,id=tty,signal=$signal" -serial chardev:tty \
+		-virtfs local,path=/,mount_tag=host,security_model=none,readonly=on,multidevs=remap \
+		-virtfs "local,path=$share,mount_tag=run,security_model=none" \
+		-device virtio-rng-pci -no-reboot \
+		-kernel "$kernel" -initrd "$dir/initramfs.cpio" \
+		-append "$cmdline" $qemu 2>"$dir/qemu.log"
+}
+
+if [ -n "$shell" ]; then
+	boot
+else
+	# Through a pipe: QEMU makes its standard output non-blocking, which the
+	# caller's must not become.
+	{ boot </dev/null; echo $? >"$dir/qemu.status"; } | cat
+fi
+rm -f "$dir/initramfs.cpio"
+
+# --- how it ended ------------------------------------------------------------------
+report()
+{
+	printf 'error: %s (kernel log: %s)\n' "$1" "$log" >&2
+	tail -n 20 "$log" | tr -d '\r' | sed 's/^/  | /' >&2
+}
+
+if [ -s "$dir/qemu.log" ]; then
+	sed 's/^/qemu: /' "$dir/qemu.log" >&2
+fi
+if [ -e "$share/hung" ]; then
+	report "guest hung: the command did not end within $timeout s"
+	exit 124
+fi
+if [ ! -s "$share/status" ]; then
+	if grep -q 'Kernel panic' "$log"; then
+		report "guest panicked"
+		sh "$top/tools/harness/logscan.sh" "$log" >&2
+		exit 125
+	fi
+	case $(cat "$dir/qemu.status" 2>/dev/null) in
+	124 | 137)
+		report "guest hung: no end within $((timeout + grace)) s"
+		exit 124 ;;
+	esac
+	report "guest ended early"
+	exit 125
+fi
+status=$(cat "$share/status")
+if [ -n "$scan" ]; then
+	if ! sh "$top/tools/harness/logscan.sh" "$log" >"$dir/reports"; then
+		printf 'error: the kernel reported trouble (kernel log: %s)\n' "$log" >&2
+		tr -d '\r' <"$dir/reports" | head -n 120 >&2
+		exit 126
+	fi
+	if [ -s "$share/kmemleak" ]; then
+		printf 'error: kmemleak found unreferenced objects (all of them: %s)\n' \
+			"$share/kmemleak" >&2
+		head -n 60 "$share/kmemleak" | sed 's/^/  | /' >&2
+		exit 126
+	fi
+fi
+exit "$status"

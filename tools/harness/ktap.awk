@@ -1,0 +1,32 @@
+# SPDX-License-Identifier: GPL-2.0
+#
+# awk -v prog=NAME -v status=EXIT -f ktap.awk OUTPUT: counts the test cases in the
+# KTAP of one kselftest program. Prints "count PASSED FAILED SKIPPED", then
+# one line for each failure. A program that did not come to its end, or that
+# failed without saying which test did, is a failure more.
+
+function failure(what) { failed++; why[failed] = prog ": " what }
+
+/^1\.\.[0-9]+/ && plan == "" { plan = substr($1, 4) + 0 }
+/^ok [0-9]+/ { n++; if (/# *SKIP/) skipped++; else passed++ }
+/^not ok [0-9]+/ { n++; sub(/^not ok [0-9]+ *-? */, ""); failure($0) }
+
+END {
+	if (plan == 0 && plan != "" && n == 0 || n == 0 && status == 4)
+		skipped++	# the whole program
+	else if (status == "")
+		failure("did not run to its end")
+	else if (status == 124 || status == 137)
+		failure("timed out")
+	else if (status > 128)
+		failure("killed by signal " status - 128)
+	else if (n < plan)
+		failure("ended after " n + 0 " of " plan " tests, exit status " status)
+	else if (n == 0)
+		failure("ran no test, exit status " status)
+	else if (status != 0 && status != 4 && failed == 0)
+		failure("exit status " status)
+	printf "count %d %d %d\n", passed, failed, skipped
+	for (i = 1; i <= failed; i++)
+		print why[i]
+}

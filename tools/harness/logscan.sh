@@ -1,0 +1,36 @@
+#!/bin/sh
+# SPDX-License-Identifier: GPL-2.0
+#
+# logscan.sh LOG: prints the trouble reports in a kernel log, each with the
+# lines that follow it; exit status 1 if there are any, 0 if none.
+
+if [ $# -ne 1 ] || [ ! -r "$1" ]; then
+	echo "usage: logscan.sh LOG" >&2
+	exit 2
+fi
+
+# A "Call Trace:" by itself is no trouble: fault injection prints one, too.
+exec awk '
+function trouble(l) {
+	return l ~ /WARNING: / ||
+	       l ~ /BUG: / || l ~ /kernel BUG at / ||
+	       l ~ /KASAN: / || l ~ /UBSAN: / || l ~ /KFENCE: / ||
+	       l ~ /possible (recursive|circular) locking/ ||
+	       l ~ /inconsistent lock state/ || l ~ /INFO: lockdep is turned off/ ||
+	       l ~ /bad unlock balance/ || l ~ /held lock freed/ ||
+	       l ~ /lock held when returning/ || l ~ /locks? still held/ ||
+	       l ~ /[Ss]uspicious RCU usage/ || l ~ /stack backtrace:/ ||
+	       l ~ /ODEBUG: / || l ~ /Object (already free|padding)/ ||
+	       l ~ /INFO: task .* blocked for more than/ ||
+	       l ~ /INFO: task .* is blocked on a/ ||
+	       l ~ /rcu: INFO: .*stall/ || l ~ /soft lockup/ ||
+	       l ~ /kmemleak: [0-9]+ new suspected/ ||
+	       l ~ /refcount_t: / || l ~ /list_(add|del) corruption/ ||
+	       l ~ /Oops[: ]/ || l ~ /general protection fault/ ||
+	       l ~ /Kernel panic/ || l ~ /Bad page state/ ||
+	       l ~ /Busy inodes after unmount/ || l ~ /XFS: Assertion failed/
+}
+trouble($0) { n++; left = 25; if (n > 1) print "  --" }
+left > 0 { if (n <= 20) print "  | " $0; left-- }
+END { exit n > 0 }
+' "$1"
