@@ -1,0 +1,27 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Compiled, never linked: do the installed kernel headers (HDR=) agree with
+ * layout-lease.h?
+ */
+#include <linux/fcntl.h>
+
+#ifndef F_LAYOUT
+#error "HDR= has no F_LAYOUT: headers of a kernel without the series?"
+#endif
+
+enum {
+	UAPI_LAYOUT = F_LAYOUT,
+	UAPI_EXCLUSIVE = F_EXCLUSIVE,
+	UAPI_BREAKING = F_BREAKING,
+};
+
+#undef F_LAYOUT
+#undef F_EXCLUSIVE
+#undef F_BREAKING
+/* only the fallbacks of our header, not glibc's <fcntl.h> */
+#define _FCNTL_H
+#include "layout-lease.h"
+
+_Static_assert(UAPI_LAYOUT == F_LAYOUT, "F_LAYOUT");
+_Static_assert(UAPI_EXCLUSIVE == F_EXCLUSIVE, "F_EXCLUSIVE");
+_Static_assert(UAPI_BREAKING == F_BREAKING, "F_BREAKING");
