@@ -169,6 +169,8 @@ static void on_message(struct conn *c, const struct msg *m)
 			.rkey = be32toh(m->rkey),
 		};
 		c->have_window = true;
+		/* we were slow, and the server did not wait for our answer */
+		c->want_pause = false;
 		printf("generation %u: %" PRIu64 " bytes, rkey 0x%x\n",
 		       generation, c->window.len, c->window.rkey);
 		break;
@@ -279,7 +281,8 @@ static void fill(char *buf, size_t len, uint32_t generation, uint64_t round)
 	}
 }
 
-static void do_round(struct conn *c, uint64_t round)
+/* Returns how many bytes went there and back. */
+static size_t do_round(struct conn *c, uint64_t round)
 {
 	uint64_t chunks = c->window.len / c->chunk;
 	/* a window may have become smaller than what we like to write */
@@ -293,23 +296,26 @@ static void do_round(struct conn *c, uint64_t round)
 		wait_completion(c, REQUEST_MS);
 	if (memcmp(c->in, c->out, len))
 		die(0, "round %" PRIu64 ": not what was written", round);
+	return len;
 }
 
 static void work(struct conn *c, uint64_t rounds, uint64_t generations)
 {
 	uint64_t done = 0, used = 0, in_this = 0, bytes = 0;
+	uint32_t generation = 0;
 
 	while (used < generations || in_this < rounds) {
 		/* at our ease: the file is somebody else's for the moment */
 		while (!c->have_window)
 			wait_completion(c, -1);
 
-		if (!in_this)
+		if (c->window.generation != generation) {
+			generation = c->window.generation;
 			used++;
-		do_round(c, done);
-		done++;
+			in_this = 0;
+		}
+		bytes += do_round(c, done++);
 		in_this++;
-		bytes += c->window.len < c->chunk ? c->window.len : c->chunk;
 		poll_cq(c);
 
 		if (c->want_pause) {
@@ -320,8 +326,7 @@ static void work(struct conn *c, uint64_t rounds, uint64_t generations)
 			while (c->sending)
 				wait_completion(c, REQUEST_MS);
 			printf("generation %u: paused after %" PRIu64
-			       " rounds\n", c->window.generation, in_this);
-			in_this = 0;
+			       " rounds\n", generation, in_this);
 		}
 	}
 	printf("done: %" PRIu64 " rounds, %" PRIu64

@@ -405,13 +405,14 @@ static struct client *client_of_qp(struct server *s, uint32_t qp_num)
 
 static void on_message(struct server *s, struct client *c, struct msg *m)
 {
-	if (m->type == htobe32(MSG_PAUSED) &&
-	    m->generation == htobe32(s->generation) && s->state == PAUSING) {
-		c->has_window = false;
+	if (m->type != htobe32(MSG_PAUSED)) {
+		warn(0, "client %td: unknown message %u", c - s->clients,
+		     be32toh(m->type));
 		return;
 	}
-	warn(0, "client %td: unexpected message %u", c - s->clients,
-	     be32toh(m->type));
+	/* a late answer may be about a generation that we took away ourselves */
+	if (m->generation == htobe32(s->generation))
+		c->has_window = false;
 }
 
 static void on_completions(struct server *s)
