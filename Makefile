@@ -68,12 +68,12 @@ refresh:
 apply:
 	@sh $(h)/apply.sh '$(KDIR)'
 
-mbox:
+mbox: tree
 	@sh $(h)/mbox.sh
 
 clean:
 	rm -rf $(BUILD)/kernel-base $(BUILD)/kernel-debug $(BUILD)/tools \
-		$(BUILD)/logs $(BUILD)/accel $(BUILD)/series.mbox
+		$(BUILD)/logs $(BUILD)/accel $(BUILD)/series $(BUILD)/series.mbox
 
 # the tree may hold work that is nowhere else
 distclean:

@@ -126,7 +126,7 @@ round_trip()
 			pgit apply --cached "$_tmp/diff" || exit 1
 			[ "$(pgit write-tree)" = "$(git rev-parse "$_c^{tree}")" ] ||
 				{ echo "$_p gives another tree than commit $_c"; exit 1; }
-			{ sed -n 's/^Subject: \[PATCH[^]]*\] //p' "$_tmp/info"; echo; cat "$_tmp/msg"; } |
+			{ sed -n 's/^Subject: //p' "$_tmp/info"; echo; cat "$_tmp/msg"; } |
 				sed -e :a -e '/^\n*$/{$d;N;ba' -e '}' >"$_tmp/want"
 			git log -1 --format=%B "$_c" |
 				sed -e :a -e '/^\n*$/{$d;N;ba' -e '}' >"$_tmp/is"

@@ -65,10 +65,9 @@ echo "guest-rc: up after $(cut -d ' ' -f 1 /proc/uptime) s"
 	sleep "$timeout"
 	echo hung >"$run/hung"
 	echo "guest-rc: still running after $timeout s:"
-	ps -eo pid,ppid,stat,wchan:24,args
+	ps --ppid 2 -p 2 --deselect -o pid,ppid,stat,wchan:24,args
 	echo 1 >/proc/sys/kernel/sysrq
 	echo w >/proc/sysrq-trigger
-	echo l >/proc/sysrq-trigger
 	sleep 2
 	end
 ) </dev/null >/dev/console 2>&1 &

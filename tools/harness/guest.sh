@@ -53,9 +53,9 @@ if [ -z "${ACCEL:-}" ]; then
 	if [ ! -r "$BUILD/accel" ]; then
 		ACCEL=tcg
 		if [ -w /dev/kvm ]; then
-			say "trying KVM with a probe boot (at most 30 s)"
-			if ACCEL=kvm timeout -k 5 30 "$0" --kernel "$kernel" \
-			    --name kvm-probe --timeout 25 --no-scan -- true \
+			say "trying KVM with a probe boot (at most 20 s)"
+			if ACCEL=kvm timeout -k 5 20 "$0" --kernel "$kernel" \
+			    --name kvm-probe --timeout 20 --no-scan -- true \
 			    >"$BUILD/logs/kvm-probe.log" 2>&1; then
 				ACCEL=kvm
 			fi
@@ -78,7 +78,10 @@ mkdir "$share" "$dir/initramfs" || exit 1
 [ -z "$dir_file" ] || echo "$dir" >"$dir_file"
 tty=''
 if [ -n "$shell" ]; then
-	size=$(stty size 2>/dev/null || echo 24 80)
+	size=$(stty size 2>/dev/null)
+	case $size in
+	'' | 0*) size='24 80' ;;
+	esac
 	tty="rows ${size% *} cols ${size#* }"
 fi
 {
@@ -120,7 +123,7 @@ signal=on
 boot()
 {
 	# shellcheck disable=SC2086 # $accel and $qemu are lists of words
-	exec timeout --foreground -k 10 $((timeout + grace)) \
+	timeout --foreground -k 10 $((timeout + grace)) \
 	qemu-system-x86_64 $accel -cpu max -smp 2 -nodefaults -display none \
 		-machine q35,nvdimm=on -m 4G,slots=4,maxmem=12G \
 		-object memory-backend-ram,id=nv0,size=1G \
@@ -144,23 +147,30 @@ fi
 rm -f "$dir/initramfs.cpio"
 
 # --- how it ended ------------------------------------------------------------------
+# report SENTENCE [MARK]: with the end of the log, or what follows MARK in it
 report()
 {
 	printf 'error: %s (kernel log: %s)\n' "$1" "$log" >&2
-	tail -n 20 "$log" | tr -d '\r' | sed 's/^/  | /' >&2
+	if [ -n "${2:-}" ] && grep -q "$2" "$log"; then
+		sed -n "/$2/,\$p" "$log" | head -n 60
+	else
+		tail -n 20 "$log"
+	fi | tr -d '\r' | sed 's/^/  | /' >&2
 }
 
 if [ -s "$dir/qemu.log" ]; then
 	sed 's/^/qemu: /' "$dir/qemu.log" >&2
 fi
 if [ -e "$share/hung" ]; then
-	report "guest hung: the command did not end within $timeout s"
+	report "guest hung: the command did not end within $timeout s" \
+		'guest-rc: still running'
 	exit 124
 fi
 if [ ! -s "$share/status" ]; then
 	if grep -q 'Kernel panic' "$log"; then
-		report "guest panicked"
-		sh "$top/tools/harness/logscan.sh" "$log" >&2
+		printf 'error: guest panicked (kernel log: %s)\n' "$log" >&2
+		sh "$top/tools/harness/logscan.sh" "$log" |
+			tr -d '\r' | head -n 60 >&2
 		exit 125
 	fi
 	case $(cat "$dir/qemu.status" 2>/dev/null) in

@@ -72,7 +72,7 @@ run_logged()
 		sleep 1
 		_t=$((_t + 1))
 		[ $((_t % 10)) -ne 0 ] ||
-			printf '   ... %d s: %s\n' "$_t" "$(progress "$_log")"
+			printf '   ... %d s %s\n' "$_t" "$(progress "$_log")"
 	done
 	wait "$_pid"
 }

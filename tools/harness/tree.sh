@@ -1,10 +1,11 @@
 #!/bin/sh
 # SPDX-License-Identifier: GPL-2.0
 #
-# tree.sh [--keep]: build/tree, a git tree with the pristine kernel source as
+# tree.sh [--keep|--idle]: build/tree, a git tree with the pristine kernel source as
 # tag base and the series on it as branch series. Does nothing when that is
 # how it stands. Work in the tree that is not in patches/ is never thrown away:
-# with --keep the tree is left as it is, else this fails, unless FORCE=1.
+# with --keep the tree is left as it is, else this fails, unless FORCE=1. --idle
+# only asks whether there is such work.
 
 # shellcheck source=tools/harness/lib.sh
 . "$(dirname -- "$0")/lib.sh"
@@ -61,6 +62,12 @@ own_work()
 {
 	[ "$(git -C "$tree" rev-parse HEAD)" != "$(stamped head)" ] || dirty
 }
+
+if [ "${1:-}" = --idle ]; then
+	[ ! -d "$tree/.git" ] || [ -n "${FORCE:-}" ] || ! own_work ||
+		die "$tree has work that is not in patches/: keep it with make refresh, or drop it with FORCE=1"
+	exit 0
+fi
 
 if [ ! -d "$tree/.git" ]; then
 	make_base
