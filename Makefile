@@ -60,7 +60,7 @@ tools: kernel
 
 demo: tools
 	@sh $(h)/guest.sh --kernel $(bzimage) --name demo --timeout $(or $(TIMEOUT),600) \
-		-- env LEASE_BUILD=$(abspath $(BUILD))/tools sh tools/demo/demo.sh
+		-- env LEASE_BUILD=$(abspath $(BUILD))/tools tools/demo/demo.sh
 
 refresh:
 	@sh $(h)/refresh.sh

@@ -14,7 +14,7 @@ kind=${1:-base}
 tree=$BUILD/tree
 out=$BUILD/kernel-$kind
 inside=$tree/tools/testing/selftests/layout_lease
-bin=$out/kselftest/layout_lease
+bin=$out/kselftest-install
 case $kind in
 debug) limit=${TEST_TIMEOUT:-900} total=${TIMEOUT:-2700} ;;
 *) limit=${TEST_TIMEOUT:-300} total=${TIMEOUT:-1200} ;;
@@ -22,17 +22,18 @@ esac
 
 # --- build -----------------------------------------------------------------------
 [ -r "$top/selftests/Makefile" ] || die "no selftests: $top/selftests/Makefile is missing"
+lock
 mkdir -p "$inside" && rsync -a --delete "$top/selftests/" "$inside/" ||
 	die "could not copy selftests/ to $inside"
 log=$BUILD/logs/selftests-$kind.log
 say "building the selftests (log: $log)"
 make -C "$tree/tools/testing/selftests" TARGETS=layout_lease O="$out" \
-	FORCE_TARGETS=1 >"$log" 2>&1 </dev/null ||
+	INSTALL_PATH="$bin" FORCE_TARGETS=1 install >"$log" 2>&1 </dev/null ||
 	die_log "$log" "the selftests do not build"
 grep 'warning:' "$log" | sort -u | head -n 20
-all=$(make -s -C "$inside" OUTPUT="$bin" COLLECTION=x emit_tests \
-	2>>"$log" | sed -n 's/^x://p')
+all=$(sed -n 's/^layout_lease://p' "$bin/kselftest-list.txt")
 [ -n "$all" ] || die_log "$log" "there are no selftests to run"
+unlock
 
 # --- choose ----------------------------------------------------------------------
 tests=''
@@ -52,7 +53,7 @@ mark=$BUILD/logs/.check.$$
 sh "$top/tools/harness/guest.sh" --dir-file "$mark" \
 	--kernel "$out/arch/x86/boot/bzImage" --timeout "$total" --name "$name" \
 	-- env LEASE_KERNEL="$kind" sh "$top/tools/harness/guest-tests.sh" \
-	"$bin" "$limit" $tests
+	"$bin/layout_lease" "$limit" $tests
 guest=$?
 dir=$(cat "$mark")
 rm -f "$mark"

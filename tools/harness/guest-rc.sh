@@ -54,8 +54,6 @@ wait $nvdimm
 kmemleak=/sys/kernel/debug/kmemleak
 if [ -e $kmemleak ]; then
 	echo scan=off >$kmemleak	# only when asked
-	# kmemleak's own report stays out of the log until the end
-	echo clear >$kmemleak
 fi
 
 echo "guest-rc: up after $(cut -d ' ' -f 1 /proc/uptime) s"

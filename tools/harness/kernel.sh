@@ -17,7 +17,7 @@ debug) fragments="$top/kernel-config/base.config $top/kernel-config/debug.config
 *) die "KERNEL is base or debug, not $kind" ;;
 esac
 
-need make gcc git flex bison bc rsync
+need make gcc git flex bison bc rsync flock
 
 # What the build is made from. Untracked files count, too; the selftests are
 # hidden from git and do not.
@@ -76,6 +76,7 @@ progress()
 		"$(tail -n 1 "$1" | tr -d '\r' | cut -c 1-50)"
 }
 
+lock
 now=$(state)
 if [ -r "$out/stamp" ] && [ "$(cat "$out/stamp")" = "$now" ]; then
 	exit 0

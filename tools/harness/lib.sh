@@ -50,6 +50,20 @@ need()
 	done
 }
 
+# One at a time builds in $BUILD; until unlock, or the end of the script.
+lock()
+{
+	exec 9>"$BUILD/lock"
+	flock -n 9 && return
+	say "waiting for another make to finish with $BUILD"
+	flock 9
+}
+
+unlock()
+{
+	exec 9>&-
+}
+
 # need_space GB WHAT-FOR
 need_space()
 {
