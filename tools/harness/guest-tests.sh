@@ -12,8 +12,16 @@ cd "$dir" || exit 1
 for prog; do
 	echo "# selftests: layout_lease: $prog"
 	echo "selftests: layout_lease: $prog" >/dev/kmsg
-	{
-		timeout -k 10 "$limit" "./$prog" 2>&1
-		echo $? >"/run/guest/$prog.exit"
-	} | tee "/run/guest/$prog.out"
+	out=/run/guest/$prog.out
+	: >"$out"
+	# Not through a pipe, which a child left behind would keep open; and in a
+	# session of its own, so that such children can be found.
+	# shellcheck disable=SC2016 # of the inner shell
+	setsid -w sh -c 'echo $$ >/run/session; exec timeout -k 10 "$@"' \
+		sh "$limit" "./$prog" >"$out" 2>&1 &
+	pid=$!
+	tail -n +1 -s 0.2 -f --pid=$pid "$out"
+	wait $pid
+	echo $? >"/run/guest/$prog.exit"
+	pkill -KILL -s "$(cat /run/session)"
 done
