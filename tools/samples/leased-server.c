@@ -217,18 +217,24 @@ static bool breaking(struct server *s)
 	return lease & F_BREAKING;
 }
 
+static size_t file_size(struct server *s)
+{
+	struct stat st;
+
+	if (fstat(s->fd, &st))
+		die(errno, "%s: fstat", s->path);
+	return st.st_size;
+}
+
 /*
  * Map and register the file as it is now.  0, or the error: EAGAIN when a break
  * still has its mark on the file, ENODATA when the file is too short to share.
  */
 static int register_file(struct server *s)
 {
-	struct stat st;
 	int err;
 
-	if (fstat(s->fd, &st))
-		die(errno, "%s: fstat", s->path);
-	s->len = st.st_size;
+	s->len = file_size(s);
 	if (s->len / s->slots < PAGE)
 		return ENODATA;
 
@@ -244,6 +250,9 @@ static int register_file(struct server *s)
 	}
 	err = errno;
 	munmap(s->map, s->len);
+	/* the end of the file was cut off since we looked at its size */
+	if (err == EFAULT && file_size(s) < s->len)
+		err = EAGAIN;
 	return err;
 }
 
