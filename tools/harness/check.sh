@@ -22,7 +22,7 @@ esac
 
 # --- build -----------------------------------------------------------------------
 [ -r "$top/selftests/Makefile" ] || die "no selftests: $top/selftests/Makefile is missing"
-lock
+lock "kernel-$kind"
 mkdir -p "$inside" && rsync -a --delete "$top/selftests/" "$inside/" ||
 	die "could not copy selftests/ to $inside"
 log=$BUILD/logs/selftests-$kind.log

@@ -76,7 +76,7 @@ progress()
 		"$(tail -n 1 "$1" | tr -d '\r' | cut -c 1-50)"
 }
 
-lock
+lock "kernel-$kind"
 now=$(state)
 if [ -r "$out/stamp" ] && [ "$(cat "$out/stamp")" = "$now" ]; then
 	exit 0

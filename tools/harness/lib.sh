@@ -50,12 +50,12 @@ need()
 	done
 }
 
-# One at a time builds in $BUILD; until unlock, or the end of the script.
+# lock WHAT: one at a time works on it; until unlock, or the end of the script.
 lock()
 {
-	exec 9>"$BUILD/lock"
+	exec 9>"$BUILD/lock-$1"
 	flock -n 9 && return
-	say "waiting for another make to finish with $BUILD"
+	say "waiting for another make to finish with $BUILD/$1"
 	flock 9
 }
 

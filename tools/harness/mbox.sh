@@ -52,7 +52,7 @@ Signed-off-by: $author
 END
 }
 
-lock
+lock tree
 [ -r "$top/selftests/Makefile" ] || die "no selftests: $top/selftests/Makefile is missing"
 tgit read-tree HEAD || die "cannot read $tree"
 git -C "$top" ls-files -co --exclude-standard selftests | LC_ALL=C sort >"$index/files"

@@ -11,7 +11,7 @@
 . "$(dirname -- "$0")/git.sh"
 
 need git
-lock
+lock tree
 [ -d "$tree/.git" ] || die "there is no $tree yet: make tree lays it out"
 [ ! -d "$tree/.git/rebase-merge" ] && [ ! -d "$tree/.git/rebase-apply" ] ||
 	die "a rebase or git am is under way in $tree: end it first"

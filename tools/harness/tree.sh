@@ -63,7 +63,7 @@ own_work()
 	[ "$(git -C "$tree" rev-parse HEAD)" != "$(stamped head)" ] || dirty
 }
 
-lock
+lock tree
 if [ "${1:-}" = --idle ]; then
 	[ ! -d "$tree/.git" ] || [ -n "${FORCE:-}" ] || ! own_work ||
 		die "$tree has work that is not in patches/: keep it with make refresh, or drop it with FORCE=1"
