@@ -1,0 +1,759 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Breaks: whose pins an operation recalls (B1), which operations do (B2), what
+ * the holder hears (B3), deadlines (B4, B6, I2), who does not wait (B7, B8), and
+ * what everybody else notices meanwhile (B9).
+ */
+#include <sys/xattr.h>
+
+#include "verbs_util.h"
+
+/* A file of 1 MiB, of which this part is pinned; operations start there. */
+#define PIN_AT		(512 * KIB)
+#define PIN_LEN		(64 * KIB)
+#define REST		(512 * KIB)
+
+FIXTURE(brk)
+{
+	struct verbs v;
+	struct pair p;
+	struct dax_file f;
+	struct ibv_mr *mr;
+	struct call c;
+};
+
+FIXTURE_VARIANT(brk)
+{
+	op_fn op;
+};
+
+FIXTURE_VARIANT_ADD(brk, truncate) { op_truncate };
+FIXTURE_VARIANT_ADD(brk, punch) { op_punch };
+
+FIXTURE_SETUP(brk)
+{
+	VERBS_SETUP(&self->v);
+	pair_begin(_metadata, &self->v, &self->p);
+	set_grace(GRACE_LONG);
+	make_file(_metadata, &self->f, "f", MIB, BASE_PAGES);
+	take_lease(_metadata, &self->f, false);
+	ASSERT_REG(self->mr, &self->v, self->f.map + PIN_AT, PIN_LEN, ACCESS_RW);
+}
+
+FIXTURE_TEARDOWN_PARENT(brk)
+{
+	environment_clean();
+}
+
+#define start_break() \
+	start_op(_metadata, &self->c, variant->op, &self->f, PIN_AT, REST)
+#define wait_breaking() \
+	ASSERT_TRUE(wait_for(breaking(self->f.lease_fd)))
+#define pin_works(seed)							\
+	EXPECT_EQ(IBV_WC_SUCCESS,					\
+		  remote_write(&self->v, &self->p, self->mr,		\
+			       self->f.map + PIN_AT, PAGE, seed))
+#define pin_is_gone()							\
+do {									\
+	EXPECT_EQ(1, count_pins(getpid(), "revoked"));			\
+	EXPECT_EQ(IBV_WC_REM_ACCESS_ERR,				\
+		  remote_write(&self->v, &self->p, self->mr,		\
+			       self->f.map + PIN_AT, PAGE, 99));	\
+	EXPECT_EQ(0, ibv_dereg_mr(self->mr));				\
+} while (0)
+
+/*
+ * Nobody answers.  Breaks if the operation waits for ever, if the region is
+ * taken before its time, or if the file is changed while the device can write.
+ */
+TEST_F(brk, I2_unresponsive_holder)
+{
+	set_grace(2);
+	start_break();
+	EXPECT_EQ(0, call_wait(&self->c));
+	/* A tick may be missing: deadlines are in jiffies. */
+	EXPECT_LE(2000 - 20, call_ms(&self->c));
+	EXPECT_GE(2000 + SLACK_MS, call_ms(&self->c));
+	EXPECT_EQ(LEASE_SIGNAL, next_signal(NULL, 0));
+	/* The lease survives, and is not being broken any more. */
+	EXPECT_EQ(F_LAYOUT, fcntl(self->f.lease_fd, F_GETLEASE));
+	pin_is_gone();
+}
+
+/*
+ * The holder deregisters.  Breaks if the operation waits for the deadline all
+ * the same, if the signal does not say which lease, or if the lease is lost.
+ */
+TEST_F(brk, B3_dereg_is_the_whole_answer)
+{
+	siginfo_t info;
+
+	start_break();
+	ASSERT_EQ(LEASE_SIGNAL, next_signal(&info, LIMIT * 1000L));
+	EXPECT_EQ(self->f.lease_fd, info.si_fd);
+	EXPECT_EQ(POLL_MSG, info.si_code);
+	EXPECT_TRUE(breaking(self->f.lease_fd));
+	EXPECT_EQ(1, count_pins(getpid(), "recall"));
+	/* Up to the answer the device works as ever. */
+	pin_works(1);
+	EXPECT_FALSE(call_done(&self->c));
+
+	EXPECT_EQ(0, ibv_dereg_mr(self->mr));
+	EXPECT_EQ(0, call_wait(&self->c));
+	EXPECT_EQ(F_LAYOUT, fcntl(self->f.lease_fd, F_GETLEASE));
+	EXPECT_EQ(-1, next_signal(NULL, 0));
+
+	/* And again from the start. */
+	ASSERT_EQ(0, ftruncate(self->f.fd, MIB));
+	ASSERT_REG(self->mr, &self->v, self->f.map + PIN_AT, PIN_LEN, ACCESS_RW);
+	pin_works(2);
+	EXPECT_EQ(-1, file_differs(self->f.fd, PIN_AT, PAGE, 2));
+	start_break();
+	EXPECT_EQ(LEASE_SIGNAL, next_signal(NULL, LIMIT * 1000L));
+	EXPECT_EQ(0, ibv_dereg_mr(self->mr));
+	EXPECT_EQ(0, call_wait(&self->c));
+}
+
+/* Breaks if each pin, or each operation that comes along, signals once more. */
+TEST_F(brk, B3_one_signal_for_one_recall)
+{
+	struct ibv_mr *more[3];
+	struct call second;
+	int i;
+
+	for (i = 0; i < 3; i++)
+		ASSERT_REG(more[i], &self->v, self->f.map + PIN_AT + i * PAGE,
+			   PAGE, ACCESS_RW);
+	start_break();
+	ASSERT_EQ(LEASE_SIGNAL, next_signal(NULL, LIMIT * 1000L));
+	start_op(_metadata, &second, op_open_trunc_nonblock, &self->f, 0, 0);
+	EXPECT_EQ(-EWOULDBLOCK, call_wait(&second));
+	EXPECT_EQ(4, count_pins(getpid(), "recall"));
+	EXPECT_EQ(-1, next_signal(NULL, 0));
+	for (i = 0; i < 3; i++)
+		EXPECT_EQ(0, ibv_dereg_mr(more[i]));
+	EXPECT_FALSE(call_done(&self->c));
+	EXPECT_TRUE(breaking(self->f.lease_fd));
+	EXPECT_EQ(0, ibv_dereg_mr(self->mr));
+	EXPECT_EQ(0, call_wait(&self->c));
+	EXPECT_EQ(-1, next_signal(NULL, 0));
+}
+
+/*
+ * Without a signal of its own, the holder must survive: SIGIO would end it, and
+ * SIGKILL is not for recalls.  It sees F_BREAKING.
+ */
+TEST_F(brk, B3_no_default_signal)
+{
+	struct sigaction act;
+
+	ASSERT_EQ(0, sigaction(SIGIO, NULL, &act));
+	ASSERT_EQ(SIG_DFL, act.sa_handler);
+	ASSERT_EQ(0, fcntl(self->f.lease_fd, F_SETSIG, 0));
+	start_break();
+	wait_breaking();
+	EXPECT_EQ(0, ibv_dereg_mr(self->mr));
+	EXPECT_EQ(0, call_wait(&self->c));
+
+	ASSERT_EQ(0, ftruncate(self->f.fd, MIB));
+	ASSERT_EQ(0, fcntl(self->f.lease_fd, F_SETSIG, SIGKILL));
+	ASSERT_REG(self->mr, &self->v, self->f.map + PIN_AT, PIN_LEN, ACCESS_RW);
+	start_break();
+	wait_breaking();
+	EXPECT_EQ(0, ibv_dereg_mr(self->mr));
+	EXPECT_EQ(0, call_wait(&self->c));
+	EXPECT_EQ(-1, next_signal(NULL, 0));
+}
+
+/*
+ * A full queue of signals is the other way to SIGIO.  The holder does not hear
+ * of the recall, but lives.
+ */
+TEST_F(brk, B3_full_signal_queue_is_no_sigio)
+{
+	union sigval value = { };
+	int i;
+
+	for (i = 0; i < 1000000; i++)
+		if (sigqueue(getpid(), LEASE_SIGNAL, value))
+			break;
+	ASSERT_EQ(EAGAIN, errno);
+	start_break();
+	wait_breaking();
+	EXPECT_EQ(0, ibv_dereg_mr(self->mr));
+	EXPECT_EQ(0, call_wait(&self->c));
+}
+
+/*
+ * The operation is killed, the recall stands.  Breaks if the deadline or the
+ * mark belongs to whoever waits.
+ */
+TEST_F(brk, B4_deadline_stands_without_a_waiter)
+{
+	struct stat before, after;
+
+	ASSERT_EQ(0, fstat(self->f.fd, &before));
+	set_grace(2);
+	start_break();
+	wait_breaking();
+	set_grace(GRACE_LONG);
+	ASSERT_TRUE(call_kill(&self->c));
+	/* Until the pins are gone, new ones would undo the recall. */
+	EXPECT_EQ(-EAGAIN, reg_error(&self->v, self->f.map + PIN_AT, PAGE,
+				     ACCESS_RW));
+	EXPECT_TRUE(breaking(self->f.lease_fd));
+
+	ASSERT_TRUE(wait_for(count_pins(getpid(), "revoked") == 1));
+	EXPECT_EQ(F_LAYOUT, fcntl(self->f.lease_fd, F_GETLEASE));
+	EXPECT_EQ(0, reg_error(&self->v, self->f.map + PIN_AT, PAGE, ACCESS_RW));
+	pin_is_gone();
+	ASSERT_EQ(0, fstat(self->f.fd, &after));
+	EXPECT_EQ(before.st_size, after.st_size);
+	EXPECT_EQ(before.st_blocks, after.st_blocks);
+}
+
+/* Answered after the operation gave up: the mark goes with the recalled pins. */
+TEST_F(brk, B4_mark_stays_until_the_pins_are_gone)
+{
+	struct ibv_mr *more;
+
+	ASSERT_REG(more, &self->v, self->f.map + PIN_AT, PAGE, ACCESS_RW);
+	start_break();
+	wait_breaking();
+	ASSERT_TRUE(call_kill(&self->c));
+	EXPECT_EQ(0, ibv_dereg_mr(more));
+	EXPECT_EQ(-EAGAIN, reg_error(&self->v, self->f.map + PIN_AT + PIN_LEN,
+				     PAGE, ACCESS_RW));
+	EXPECT_EQ(0, ibv_dereg_mr(self->mr));
+	EXPECT_EQ(0, reg_error(&self->v, self->f.map + PIN_AT, PIN_LEN,
+			       ACCESS_RW));
+	EXPECT_EQ(F_LAYOUT, fcntl(self->f.lease_fd, F_GETLEASE));
+}
+
+/*
+ * A retry gets what is left of the first grace period.  The second one comes
+ * when a new grace period would be one that no test survives.
+ */
+TEST_F(brk, B4_retry_inherits_the_deadline)
+{
+	long begin;
+
+	set_grace(3);
+	begin = now_ms();
+	start_break();
+	wait_breaking();
+	ASSERT_TRUE(call_kill(&self->c));
+	set_grace(GRACE_LONG);
+	start_break();
+	EXPECT_EQ(0, call_wait(&self->c));
+	EXPECT_LE(3000 - 20, self->c.res->end - begin);
+	EXPECT_GE(3000 + SLACK_MS, self->c.res->end - begin);
+	/* One recall, one signal. */
+	EXPECT_EQ(LEASE_SIGNAL, next_signal(NULL, 0));
+	EXPECT_EQ(-1, next_signal(NULL, 0));
+	pin_is_gone();
+}
+
+/* No grace, no force: the recall is sent, the operation fails. */
+TEST_F(brk, B6_no_grace_is_etxtbsy)
+{
+	int grace;
+
+	for (grace = 0; grace >= -1; grace--) {
+		set_grace(grace);
+		start_break();
+		EXPECT_EQ(-ETXTBSY, call_wait(&self->c));
+		EXPECT_EQ(grace ? -1 : LEASE_SIGNAL, next_signal(NULL, 0));
+		EXPECT_TRUE(breaking(self->f.lease_fd));
+		EXPECT_EQ(1, count_pins(getpid(), "recall"));
+		pin_works(1);
+	}
+	EXPECT_EQ(0, ibv_dereg_mr(self->mr));
+	EXPECT_EQ(F_LAYOUT, fcntl(self->f.lease_fd, F_GETLEASE));
+	EXPECT_EQ(0, other_does(_metadata, variant->op, &self->f, PIN_AT, REST));
+}
+
+struct thread_op {
+	op_fn op;
+	const char *path;
+	int ret;
+};
+
+static void *op_in_thread(void *arg)
+{
+	struct thread_op *t = arg;
+
+	t->ret = t->op(t->path, PIN_AT, REST);
+	return NULL;
+}
+
+/*
+ * Breaks if a process waits for itself, or if others lose their pins for an
+ * operation that cannot succeed.
+ */
+TEST_F(brk, B8_own_pin_is_etxtbsy_and_recalls_nobody)
+{
+	struct thread_op t = { .op = variant->op, .path = self->f.path };
+	struct holder h;
+	pthread_t thread;
+
+	holder_begin(_metadata, &h, self->f.path, PIN_AT, PIN_LEN);
+	EXPECT_EQ(-ETXTBSY, variant->op(self->f.path, PIN_AT, REST));
+	/* A thread of the same group, too. */
+	ASSERT_EQ(0, pthread_create(&thread, NULL, op_in_thread, &t));
+	ASSERT_EQ(0, pthread_join(thread, NULL));
+	EXPECT_EQ(-ETXTBSY, t.ret);
+
+	EXPECT_EQ(-1, next_signal(NULL, 0));
+	EXPECT_EQ(F_LAYOUT, fcntl(self->f.lease_fd, F_GETLEASE));
+	EXPECT_EQ(1, count_pins(getpid(), "active"));
+	EXPECT_EQ(0, holder_ask(&h, 's'));
+	EXPECT_EQ(F_LAYOUT, holder_ask(&h, 'l'));
+	EXPECT_EQ(1, count_pins(h.pid, "active"));
+	/* No mark is left behind either. */
+	EXPECT_EQ(0, reg_error(&self->v, self->f.map + PIN_AT, PAGE, ACCESS_RW));
+
+	/* Without a pin of its own in the way, it is an operation like others. */
+	EXPECT_EQ(0, ibv_dereg_mr(self->mr));
+	set_grace(1);
+	EXPECT_EQ(0, variant->op(self->f.path, PIN_AT, REST));
+	EXPECT_EQ(1, holder_ask(&h, 's'));
+	EXPECT_EQ(0, holder_ask(&h, 'd'));
+}
+
+/* What everybody may do while an operation waits; the number of what fails. */
+static int others_work(const void *arg)
+{
+	const struct dax_file *f = arg;
+	char path[300], byte = 1;
+	int fd, dir, step = 0;
+	char *p;
+
+#define STEP(cond) do { step++; if (!(cond)) return step * 1000 + errno; } while (0)
+	STEP((fd = open(f->path, O_RDWR)) >= 0);
+	STEP(pread(fd, &byte, 1, PIN_AT) == 1);
+	STEP(pwrite(fd, &byte, 1, PIN_AT) == 1);
+	STEP(pwrite(fd, &byte, 1, 0) == 1);
+	STEP(fsync(fd) == 0);
+	p = mmap(NULL, MIB, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	STEP(p != MAP_FAILED);
+	/* Faults where the pin is, where the operation wants to, and before. */
+	p[PIN_AT]++;
+	p[PIN_AT + PIN_LEN]++;
+	p[PAGE]++;
+	STEP(msync(p, MIB, MS_SYNC) == 0);
+	STEP(fallocate(fd, 0, 0, MIB) == 0);
+	STEP(fchmod(fd, 0600) == 0);
+	snprintf(path, sizeof(path), "%s.renamed", f->path);
+	STEP(rename(f->path, path) == 0);
+	STEP(rename(path, f->path) == 0);
+	snprintf(path, sizeof(path), "%s/new", mnt);
+	STEP(creat(path, 0600) >= 0);
+	/* The whole file system holds still for a moment. */
+	STEP((dir = open(mnt, O_RDONLY | O_DIRECTORY)) >= 0);
+	STEP(ioctl(dir, FIFREEZE, 0) == 0);
+	STEP(ioctl(dir, FITHAW, 0) == 0);
+	STEP(pwrite(fd, &byte, 1, PIN_AT) == 1);
+#undef STEP
+	return 0;
+}
+
+/*
+ * Breaks if the operation waits with a lock, with write access, or with
+ * protection against freezing held, or uninterruptibly.
+ */
+TEST_F(brk, B9_others_go_on_meanwhile)
+{
+	start_break();
+	wait_breaking();
+	EXPECT_EQ(0, in_child(_metadata, others_work, &self->f));
+	EXPECT_FALSE(call_done(&self->c));
+	pin_works(1);
+	/* It is killable, and then leaves no trace. */
+	EXPECT_TRUE(call_kill(&self->c));
+	EXPECT_EQ(0, in_child(_metadata, others_work, &self->f));
+	EXPECT_EQ(0, ibv_dereg_mr(self->mr));
+	EXPECT_EQ(0, other_does(_metadata, variant->op, &self->f, PIN_AT, REST));
+}
+
+/* Breaks if times, size or set-user-ID are touched before the wait is over. */
+TEST_F(brk, B9_failed_operation_changes_nothing)
+{
+	struct op op = {
+		.fn = variant->op,
+		.off = PIN_AT,
+		.len = REST,
+		.uid = 1000,
+	};
+	struct stat before, after;
+	struct call c;
+
+	strcpy(op.path, self->f.path);
+	ASSERT_EQ(0, fchown(self->f.fd, 1000, 1000));
+	ASSERT_EQ(0, fchmod(self->f.fd, 06777));
+	ASSERT_EQ(0, fsync(self->f.fd));
+	ASSERT_EQ(0, fstat(self->f.fd, &before));
+
+	/* It fails ... */
+	set_grace(0);
+	ASSERT_EQ(-ETXTBSY, in_child(_metadata, run_op, &op));
+	ASSERT_EQ(0, fstat(self->f.fd, &after));
+	EXPECT_EQ(0, memcmp(&before, &after, sizeof(before)));
+	/* ... or is killed. */
+	set_grace(GRACE_LONG);
+	call_start(_metadata, &c, run_op, &op);
+	ASSERT_EQ(LEASE_SIGNAL, next_signal(NULL, LIMIT * 1000L));
+	ASSERT_TRUE(call_kill(&c));
+	ASSERT_EQ(0, fstat(self->f.fd, &after));
+	EXPECT_EQ(0, memcmp(&before, &after, sizeof(before)));
+	/* But not if it succeeds. */
+	EXPECT_EQ(0, ibv_dereg_mr(self->mr));
+	ASSERT_EQ(0, in_child(_metadata, run_op, &op));
+	ASSERT_EQ(0, fstat(self->f.fd, &after));
+	EXPECT_NE(0, memcmp(&before, &after, sizeof(before)));
+	EXPECT_EQ(0U, after.st_mode & 06000);
+}
+
+/* Breaks if the range of an operation is the whole file. */
+TEST_F(brk, B1_operation_elsewhere_disturbs_nobody)
+{
+	/* From the first byte behind the pin to the end, and all before it. */
+	EXPECT_EQ(0, other_does(_metadata, variant->op, &self->f,
+				PIN_AT + PIN_LEN, REST - PIN_LEN));
+	EXPECT_EQ(0, other_does(_metadata, op_punch, &self->f, 0, PIN_AT));
+	EXPECT_EQ(-1, next_signal(NULL, 0));
+	EXPECT_EQ(F_LAYOUT, fcntl(self->f.lease_fd, F_GETLEASE));
+	EXPECT_EQ(1, count_pins(getpid(), "active"));
+	pin_works(1);
+	EXPECT_EQ(-1, file_differs(self->f.fd, PIN_AT, PAGE, 1));
+}
+
+/* What is not aligned touches the block in which it begins. */
+TEST_F(brk, B1_range_is_rounded_out_to_blocks)
+{
+	start_op(_metadata, &self->c, variant->op, &self->f,
+		 PIN_AT + PIN_LEN - 100, PAGE);
+	wait_breaking();
+	EXPECT_EQ(0, ibv_dereg_mr(self->mr));
+	EXPECT_EQ(0, call_wait(&self->c));
+}
+
+/* Two holders, one is in the way. */
+TEST_F(brk, B1_only_who_overlaps_is_recalled)
+{
+	struct holder h;
+
+	holder_begin(_metadata, &h, self->f.path, 0, PIN_LEN);
+	start_break();
+	ASSERT_EQ(LEASE_SIGNAL, next_signal(NULL, LIMIT * 1000L));
+	EXPECT_EQ(0, ibv_dereg_mr(self->mr));
+	EXPECT_EQ(0, call_wait(&self->c));
+	EXPECT_EQ(0, holder_ask(&h, 's'));
+	EXPECT_EQ(F_LAYOUT, holder_ask(&h, 'l'));
+	EXPECT_EQ(1, count_pins(h.pid, "active"));
+
+	/* And two who are. */
+	ASSERT_REG(self->mr, &self->v, self->f.map, PAGE, ACCESS_RW);
+	start_op(_metadata, &self->c, variant->op, &self->f, 0, MIB);
+	ASSERT_EQ(LEASE_SIGNAL, next_signal(NULL, LIMIT * 1000L));
+	EXPECT_EQ(0, ibv_dereg_mr(self->mr));
+	EXPECT_EQ(F_LAYOUT | F_BREAKING, holder_ask(&h, 'l'));
+	EXPECT_FALSE(call_done(&self->c));
+	EXPECT_EQ(1, holder_ask(&h, 's'));
+	EXPECT_EQ(0, holder_ask(&h, 'd'));
+	EXPECT_EQ(0, call_wait(&self->c));
+}
+
+/* The unit is the region: what it pins in another file goes, too. */
+TEST_F(brk, B1_region_ends_as_a_whole)
+{
+	long vm_pin = vm_pin_kb();
+	struct dax_file g;
+	struct ibv_mr *mr;
+	char *p;
+
+	make_file(_metadata, &g, "g", PIN_LEN, BASE_PAGES);
+	ASSERT_EQ(0, set_lease(g.fd));
+	ASSERT_EQ(0, fcntl(g.fd, F_SETSIG, LEASE_SIGNAL));
+	p = mmap(NULL, 2 * PIN_LEN, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1,
+		 0);
+	ASSERT_NE(MAP_FAILED, (void *)p);
+	map_at(p, self->f.fd, PIN_LEN, PROT_READ | PROT_WRITE, PIN_AT);
+	map_at(p + PIN_LEN, g.fd, PIN_LEN, PROT_READ | PROT_WRITE, 0);
+	ASSERT_EQ(0, ibv_dereg_mr(self->mr));
+	ASSERT_REG(mr, &self->v, p, 2 * PIN_LEN, ACCESS_RW);
+
+	set_grace(1);
+	start_break();
+	EXPECT_EQ(0, call_wait(&self->c));
+	EXPECT_EQ(2, count_pins(getpid(), "revoked"));
+	EXPECT_EQ(vm_pin - (long)(PIN_LEN / KIB), vm_pin_kb());
+	EXPECT_EQ(IBV_WC_REM_ACCESS_ERR,
+		  remote_write(&self->v, &self->p, mr, p + PIN_LEN, PAGE, 99));
+	set_grace(GRACE_LONG);
+	EXPECT_EQ(0, other_does(_metadata, variant->op, &g, 0, PIN_LEN));
+	EXPECT_EQ(F_LAYOUT, fcntl(g.fd, F_GETLEASE));
+	EXPECT_EQ(0, ibv_dereg_mr(mr));
+}
+
+/*
+ * One process registers and deregisters as fast as it can, another truncates.
+ * Breaks if a pin and a mark can miss each other: the truncate then frees blocks
+ * of a pin, or never comes to an end.
+ */
+TEST_F(brk, B4_pins_and_breaks_race)
+{
+	long end = now_ms() + 3000;
+	int err, pinned = 0, busy = 0, ops = 0, absent = 0;
+	long vm_pin;
+
+	ASSERT_EQ(0, ibv_dereg_mr(self->mr));
+	vm_pin = vm_pin_kb();
+	while (now_ms() < end || !ops || !pinned) {
+		start_break();
+		do {
+			err = reg_error(&self->v, self->f.map + PIN_AT, PIN_LEN,
+					ACCESS_RW);
+			if (!err)
+				pinned++;
+			else if (err == -EAGAIN)
+				busy++;
+			else if (err == -EFAULT)
+				absent++;	/* behind the end of the file */
+			else
+				ASSERT_EQ(0, err);
+		} while (!call_done(&self->c));
+		ASSERT_EQ(0, call_wait(&self->c));
+		ASSERT_EQ(0, ftruncate(self->f.fd, MIB));
+		ASSERT_EQ(0, reg_error(&self->v, self->f.map + PIN_AT, PIN_LEN,
+				       ACCESS_RW));
+		ops++;
+		if (now_ms() > end + LIMIT * 1000L)
+			break;
+	}
+	TH_LOG("%d operations, %d registrations, %d EAGAIN, %d EFAULT", ops,
+	       pinned, busy, absent);
+	EXPECT_LT(0, ops);
+	EXPECT_LT(0, pinned);
+	EXPECT_EQ(vm_pin, vm_pin_kb());
+	EXPECT_EQ(0, count_pins(getpid(), NULL));
+	EXPECT_EQ(F_LAYOUT, fcntl(self->f.lease_fd, F_GETLEASE));
+}
+
+/* --- every operation ------------------------------------------------------------------- */
+
+FIXTURE(op)
+{
+	struct verbs v;
+	struct dax_file f;
+	struct ibv_mr *mr;
+	struct call c;
+};
+
+FIXTURE_VARIANT(op)
+{
+	op_fn op;
+};
+
+FIXTURE_VARIANT_ADD(op, truncate) { op_truncate };
+FIXTURE_VARIANT_ADD(op, ftruncate) { op_ftruncate };
+FIXTURE_VARIANT_ADD(op, open_trunc) { op_open_trunc };
+FIXTURE_VARIANT_ADD(op, punch) { op_punch };
+FIXTURE_VARIANT_ADD(op, zero_range) { op_zero };
+FIXTURE_VARIANT_ADD(op, collapse) { op_collapse };
+FIXTURE_VARIANT_ADD(op, insert) { op_insert };
+FIXTURE_VARIANT_ADD(op, madv_remove) { op_madv_remove };
+
+FIXTURE_SETUP(op)
+{
+	VERBS_SETUP(&self->v);
+	set_grace(GRACE_LONG);
+	make_file(_metadata, &self->f, "f", MIB, BASE_PAGES);
+	take_lease(_metadata, &self->f, false);
+	ASSERT_REG(self->mr, &self->v, self->f.map + PIN_AT, PIN_LEN, ACCESS_RW);
+}
+
+FIXTURE_TEARDOWN_PARENT(op)
+{
+	environment_clean();
+}
+
+/* Breaks if an operation reaches the block map without looking for pins. */
+TEST_F(op, B2_recalls_and_waits)
+{
+	start_op(_metadata, &self->c, variant->op, &self->f, PIN_AT, PIN_LEN);
+	EXPECT_EQ(LEASE_SIGNAL, next_signal(NULL, LIMIT * 1000L));
+	EXPECT_TRUE(breaking(self->f.lease_fd));
+	EXPECT_FALSE(call_done(&self->c));
+	EXPECT_EQ(0, ibv_dereg_mr(self->mr));
+	EXPECT_EQ(0, call_wait(&self->c));
+}
+
+/* What moves blocks behind it reaches pins in front of which it starts. */
+TEST_F(op, B2_starts_before_the_pin)
+{
+	/* Alone of all, these stop before the pin. */
+	bool short_of_it = variant->op == op_punch || variant->op == op_zero ||
+			   variant->op == op_madv_remove;
+
+	start_op(_metadata, &self->c, variant->op, &self->f, 0, PIN_LEN);
+	if (!short_of_it) {
+		EXPECT_EQ(LEASE_SIGNAL, next_signal(NULL, LIMIT * 1000L));
+		EXPECT_FALSE(call_done(&self->c));
+		EXPECT_EQ(0, ibv_dereg_mr(self->mr));
+	}
+	EXPECT_EQ(0, call_wait(&self->c));
+	EXPECT_EQ(-1, next_signal(NULL, 0));
+}
+
+/* --- base pages and PMDs, no variants ---------------------------------------------------- */
+
+FIXTURE(pmd)
+{
+	struct verbs v;
+	struct pair p;
+	struct dax_file f;
+	struct ibv_mr *mr;
+	struct call c;
+};
+
+/* One page is pinned, in the middle of the second of two PMDs. */
+FIXTURE_SETUP(pmd)
+{
+	VERBS_SETUP(&self->v);
+	pair_begin(_metadata, &self->v, &self->p);
+	set_grace(GRACE_LONG);
+	make_file(_metadata, &self->f, "f", 2 * PMD, PMD_PAGES);
+	take_lease(_metadata, &self->f, true);
+	ASSERT_REG(self->mr, &self->v, self->f.map + PMD + MIB, PAGE, ACCESS_RW);
+}
+
+FIXTURE_TEARDOWN_PARENT(pmd)
+{
+	environment_clean();
+}
+
+/*
+ * Breaks if the range of the pin is that of the registration: the operation
+ * would unmap and dissolve the entry under it, or wait for it unannounced.
+ */
+TEST_F(pmd, B1_pin_holds_the_whole_entry)
+{
+	start_op(_metadata, &self->c, op_punch, &self->f, PMD + 64 * KIB, PAGE);
+	EXPECT_EQ(LEASE_SIGNAL, next_signal(NULL, LIMIT * 1000L));
+	EXPECT_FALSE(call_done(&self->c));
+	EXPECT_EQ(0, ibv_dereg_mr(self->mr));
+	EXPECT_EQ(0, call_wait(&self->c));
+
+	ASSERT_REG(self->mr, &self->v, self->f.map + MIB, PAGE, ACCESS_RW);
+	start_op(_metadata, &self->c, op_truncate, &self->f, PMD - PAGE, 0);
+	EXPECT_EQ(LEASE_SIGNAL, next_signal(NULL, LIMIT * 1000L));
+	EXPECT_EQ(0, ibv_dereg_mr(self->mr));
+	EXPECT_EQ(0, call_wait(&self->c));
+}
+
+TEST_F(pmd, B1_other_entries_are_free)
+{
+	EXPECT_EQ(0, other_does(_metadata, op_punch, &self->f, PMD - PAGE,
+				PAGE));
+	EXPECT_EQ(0, other_does(_metadata, op_punch, &self->f, 0, PMD));
+	EXPECT_EQ(-1, next_signal(NULL, 0));
+	EXPECT_EQ(IBV_WC_SUCCESS,
+		  remote_write(&self->v, &self->p, self->mr,
+			       self->f.map + PMD + MIB, PAGE, 1));
+	EXPECT_EQ(-1, file_differs(self->f.fd, PMD + MIB, PAGE, 1));
+}
+
+/* A forced revoke leaves the rest of the entry in order. */
+TEST_F(pmd, I2_unresponsive_holder)
+{
+	set_grace(1);
+	EXPECT_EQ(0, other_does(_metadata, op_punch, &self->f, PMD + 64 * KIB,
+				PAGE));
+	EXPECT_EQ(1, count_pins(getpid(), "revoked"));
+	EXPECT_EQ(IBV_WC_REM_ACCESS_ERR,
+		  remote_write(&self->v, &self->p, self->mr,
+			       self->f.map + PMD + MIB, PAGE, 1));
+	set_pattern(self->v.buf, PMD / 2, 0);
+	EXPECT_EQ(0, self->f.map[PMD + 64 * KIB]);
+	self->f.map[PMD + MIB] = 42;
+	ASSERT_EQ(1, pread(self->f.fd, self->v.buf, 1, PMD + MIB));
+	EXPECT_EQ(42, self->v.buf[0]);
+	EXPECT_EQ(0, ibv_dereg_mr(self->mr));
+}
+
+/* Breaks if an operation that takes no block recalls anybody. */
+TEST_F(pmd, B2_does_not_break)
+{
+	char path[300], buf[64] = { };
+	struct dax_file *f = &self->f;
+	struct stat st;
+	void *block;
+	int fd;
+
+	/* Own pins are in the way as much as those of others. */
+	ASSERT_EQ(1, pread(f->fd, buf, 1, PMD + MIB));
+	EXPECT_EQ(1, pwrite(f->fd, buf, 1, PMD + MIB));
+	fd = open(f->path, O_RDWR | O_DIRECT | O_CLOEXEC);
+	ASSERT_LE(0, fd);
+	ASSERT_EQ(0, posix_memalign(&block, PAGE, PAGE));
+	EXPECT_EQ((ssize_t)PAGE, pread(fd, block, PAGE, PMD + MIB));
+	EXPECT_EQ((ssize_t)PAGE, pwrite(fd, block, PAGE, PMD + MIB));
+	close(fd);
+	EXPECT_EQ(1, pwrite(f->fd, buf, 1, 2 * PMD + 10));
+	EXPECT_EQ(0, ftruncate(f->fd, 3 * PMD));
+	EXPECT_EQ(0, ftruncate(f->fd, 3 * PMD));
+	EXPECT_EQ(0, truncate(f->path, 4 * PMD));
+	/* Down, but not as far as the pin. */
+	EXPECT_EQ(0, truncate(f->path, 2 * PMD));
+	EXPECT_EQ(0, fallocate(f->fd, 0, 0, 2 * PMD));
+	EXPECT_EQ(0, fallocate(f->fd, FALLOC_FL_KEEP_SIZE, PMD, 2 * PMD));
+	EXPECT_EQ(0, fallocate(f->fd, FALLOC_FL_UNSHARE_RANGE, 0, 2 * PMD));
+	EXPECT_EQ(0, fsync(f->fd));
+	EXPECT_EQ(0, msync(f->map, f->size, MS_SYNC));
+	EXPECT_EQ(0, fchmod(f->fd, 0600));
+	EXPECT_EQ(0, fchown(f->fd, 0, 0));
+	EXPECT_EQ(0, fsetxattr(f->fd, "user.a", "b", 1, 0));
+	snprintf(path, sizeof(path), "%s.2", f->path);
+	EXPECT_EQ(0, link(f->path, path));
+	EXPECT_EQ(0, rename(path, f->path));
+	EXPECT_EQ(0, unlink(path));
+	EXPECT_EQ(0, unlink(f->path));
+	EXPECT_EQ(0, madvise(f->map, f->size, MADV_DONTNEED));
+	EXPECT_EQ(0, munmap(f->map, f->size));
+
+	EXPECT_EQ(-1, next_signal(NULL, 0));
+	EXPECT_EQ(F_LAYOUT, fcntl(f->lease_fd, F_GETLEASE));
+	EXPECT_EQ(1, count_pins(getpid(), "active"));
+	ASSERT_EQ(0, fstat(f->fd, &st));
+	EXPECT_EQ((off_t)(2 * PMD), st.st_size);
+	EXPECT_EQ(IBV_WC_SUCCESS,
+		  remote_write(&self->v, &self->p, self->mr, f->map + PMD + MIB,
+			       PAGE, 1));
+	EXPECT_EQ(-1, file_differs(f->fd, PMD + MIB, PAGE, 1));
+}
+
+/* --- B7: who does not wait ----------------------------------------------------------------- */
+
+/* Breaks if open(O_NONBLOCK) waits, or gives up without a recall. */
+TEST_F(pmd, B7_nowait_open_trunc_gets_ewouldblock)
+{
+	struct stat st;
+
+	set_grace(3);
+	start_op(_metadata, &self->c, op_open_trunc_nonblock, &self->f, 0, 0);
+	EXPECT_EQ(-EWOULDBLOCK, call_wait(&self->c));
+	EXPECT_GT(3000, call_ms(&self->c));
+	EXPECT_EQ(LEASE_SIGNAL, next_signal(NULL, 0));
+	EXPECT_EQ(-EAGAIN, reg_error(&self->v, self->f.map, PAGE, ACCESS_RW));
+	ASSERT_EQ(0, fstat(self->f.fd, &st));
+	EXPECT_EQ((off_t)(2 * PMD), st.st_size);
+	/* The recall runs. */
+	ASSERT_TRUE(wait_for(count_pins(getpid(), "revoked") == 1));
+	EXPECT_EQ(0, other_does(_metadata, op_open_trunc_nonblock, &self->f, 0,
+				0));
+	ASSERT_EQ(0, fstat(self->f.fd, &st));
+	EXPECT_EQ(0, st.st_size);
+}
+
+LAYOUT_LEASE_TEST_MAIN

@@ -1,0 +1,879 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * Helpers of the layout lease tests: a DAX file system of one's own, files on
+ * it, calls that other processes make, and what /proc tells.
+ *
+ * The tests need root and a DAX capable block device that nobody uses. It is
+ * taken from the environment,
+ *
+ *   LAYOUT_LEASE_DEV	the first device, gets an XFS
+ *   LAYOUT_LEASE_DEV2	a second one, for other file systems
+ *   LAYOUT_LEASE_RDMA	the RDMA device
+ *
+ * or else is the first /dev/pmem* on which there is nothing at all, or a file
+ * system that these tests made earlier.
+ */
+#ifndef LAYOUT_LEASE_COMMON_H
+#define LAYOUT_LEASE_COMMON_H
+
+#include <dirent.h>
+#include <fcntl.h>
+#include <linux/falloc.h>
+#include <linux/fiemap.h>
+#include <linux/fs.h>
+#include <sched.h>
+#include <signal.h>
+#include <sys/ioctl.h>
+#include <sys/prctl.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/sysmacros.h>
+#include <time.h>
+
+#include "../kselftest_harness.h"
+
+/* From <linux/fcntl.h>, which does not go together with <fcntl.h>. */
+#ifndef F_LAYOUT
+#define F_LAYOUT	0x40
+#endif
+#ifndef F_EXCLUSIVE
+#define F_EXCLUSIVE	0x80
+#endif
+#ifndef F_BREAKING
+#define F_BREAKING	0x100
+#endif
+
+/* A debug kernel in an emulator is slow; no test waits that long in vain. */
+#undef TEST_TIMEOUT_DEFAULT
+#define TEST_TIMEOUT_DEFAULT	240
+/* Seconds after which an event that has to come is given up. */
+#define LIMIT			60
+/* A grace period which no test is ready to wait for. */
+#define GRACE_LONG		600
+/* What an operation may take beyond the grace period. */
+#define SLACK_MS		2000
+
+#define KIB			1024UL
+#define MIB			(1024 * KIB)
+#define PMD			(2 * MIB)
+#define PAGE			4096UL
+
+#define LEASE_SIGNAL		SIGRTMIN
+#define LABEL			"layoutlease"
+
+static char mnt[64];		/* where the XFS is mounted */
+static char xfs_dev[256];	/* and its device */
+
+/* --- time ----------------------------------------------------------------- */
+
+static inline long now_ms(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return ts.tv_sec * 1000 + ts.tv_nsec / 1000000;
+}
+
+/* Has @cond become true in time? */
+#define wait_for(cond)							\
+({									\
+	long _end = now_ms() + LIMIT * 1000L;				\
+	bool _ok;							\
+									\
+	while (!(_ok = !!(cond)) && now_ms() < _end)			\
+		usleep(2000);						\
+	_ok;								\
+})
+
+/* --- small files ------------------------------------------------------------ */
+
+static inline int write_text(const char *path, const char *text)
+{
+	int fd = open(path, O_WRONLY | O_CLOEXEC), ret = 0;
+
+	if (fd < 0)
+		return -errno;
+	if (write(fd, text, strlen(text)) < 0)
+		ret = -errno;
+	close(fd);
+	return ret;
+}
+
+/* Read all of a file of /proc in pieces of at most @chunk bytes. */
+static inline ssize_t read_text(const char *path, char *text, size_t size,
+				size_t chunk)
+{
+	int fd = open(path, O_RDONLY | O_CLOEXEC);
+	size_t len = 0;
+	ssize_t n;
+
+	if (fd < 0)
+		return -errno;
+	do {
+		size_t want = size - 1 - len;
+
+		n = read(fd, text + len, want < chunk ? want : chunk);
+		if (n > 0)
+			len += n;
+	} while (n > 0);
+	if (n < 0)
+		n = -errno;
+	close(fd);
+	text[len] = '\0';
+	return n < 0 ? n : (ssize_t)len;
+}
+
+static inline int set_number(const char *path, long value)
+{
+	char text[32];
+
+	snprintf(text, sizeof(text), "%ld", value);
+	return write_text(path, text);
+}
+
+static inline long get_number(const char *path)
+{
+	char text[64];
+
+	if (read_text(path, text, sizeof(text), sizeof(text)) <= 0)
+		return -1;
+	return atol(text);
+}
+
+#define LEASE_BREAK_TIME	"/proc/sys/fs/lease-break-time"
+#define LEASES_ENABLE		"/proc/sys/fs/leases-enable"
+
+/* Grace period in seconds; every fixture's teardown puts the old one back. */
+#define set_grace(seconds)						\
+	ASSERT_EQ(0, set_number(LEASE_BREAK_TIME, seconds))
+
+/* A line "Name:  123 kB" of /proc/self/status. */
+static inline long vm_pin_kb(void)
+{
+	char text[8192], *line;
+
+	if (read_text("/proc/self/status", text, sizeof(text), sizeof(text)) < 0)
+		return -1;
+	line = strstr(text, "\nVmPin:");
+	return line ? atol(line + 7) : -1;
+}
+
+/* --- the file system ---------------------------------------------------------- */
+
+static long saved_grace, saved_enable;
+static pid_t main_pid;
+
+static inline int run(const char *fmt, ...)
+{
+	char cmd[1024];
+	va_list ap;
+	int status;
+
+	va_start(ap, fmt);
+	vsnprintf(cmd, sizeof(cmd), fmt, ap);
+	va_end(ap);
+	status = system(cmd);
+	return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
+}
+
+/* Is it free, with nothing on it or what an earlier test left? */
+static inline bool device_is_ours(const char *dev)
+{
+	static const char zero[8192];
+	char head[8192];
+	int fd = open(dev, O_RDONLY | O_CLOEXEC | O_EXCL);
+	ssize_t n;
+
+	if (fd < 0)
+		return false;
+	n = read(fd, head, sizeof(head));
+	close(fd);
+	if (n != sizeof(head))
+		return false;
+	if (!memcmp(head, zero, sizeof(head)))
+		return true;
+	if (!memcmp(head, "XFSB", 4))
+		return !strncmp(head + 108, LABEL, 12);
+	if (!memcmp(head + 1080, "\x53\xef", 2))
+		return !strncmp(head + 1144, LABEL, 16);
+	return false;
+}
+
+/* The first device that may be used; one that is mounted is not among them. */
+static inline bool find_device(const char *env, char *dev, size_t size)
+{
+	const char *named = getenv(env);
+	char queue[300];
+	struct dirent *d;
+	DIR *dir;
+	int i;
+
+	if (named) {
+		snprintf(dev, size, "%s", named);
+		return true;
+	}
+	/* In the order of their names, whatever that of the directory. */
+	for (i = 0; i < 16; i++) {
+		char name[16];
+
+		snprintf(name, sizeof(name), "pmem%d", i);
+		dir = opendir("/sys/block");
+		if (!dir)
+			return false;
+		while ((d = readdir(dir)))
+			if (!strcmp(d->d_name, name))
+				break;
+		closedir(dir);
+		if (!d)
+			continue;
+		snprintf(queue, sizeof(queue), "/sys/block/%s/queue/dax", name);
+		if (get_number(queue) != 1)
+			continue;
+		snprintf(dev, size, "/dev/%s", name);
+		if (device_is_ours(dev))
+			return true;
+	}
+	return false;
+}
+
+static inline int mount_fs(const char *dev, const char *dir, const char *type,
+			   const char *options)
+{
+	return syscall(__NR_mount, dev, dir, type, 0, options) ? -errno : 0;
+}
+
+static inline void unmount_fs(const char *dir)
+{
+	syscall(__NR_umount2, dir, 2 /* MNT_DETACH */);
+	rmdir(dir);
+}
+
+static inline void environment_end(void)
+{
+	if (getpid() != main_pid)
+		return;
+	set_number(LEASE_BREAK_TIME, saved_grace);
+	set_number(LEASES_ENABLE, saved_enable);
+	unmount_fs(mnt);
+}
+
+#define environment_skip(...)						\
+do {									\
+	ksft_print_header();						\
+	ksft_exit_skip(__VA_ARGS__);					\
+} while (0)
+
+static inline void environment_begin(int argc, char **argv)
+{
+	if (argc > 1 && (!strcmp(argv[1], "-l") || !strcmp(argv[1], "-h")))
+		return;
+	if (geteuid())
+		environment_skip("needs root\n");
+	if (!find_device("LAYOUT_LEASE_DEV", xfs_dev, sizeof(xfs_dev)))
+		environment_skip("no unused DAX device\n");
+
+	/* Mounts end with us. */
+	if (unshare(CLONE_NEWNS) ||
+	    syscall(__NR_mount, NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL))
+		ksft_exit_fail_msg("no mount namespace: %m\n");
+	strcpy(mnt, "/tmp/layout_lease.XXXXXX");
+	if (!mkdtemp(mnt))
+		ksft_exit_fail_msg("mkdtemp: %m\n");
+	if (run("mkfs.xfs -q -f -L " LABEL " %s", xfs_dev) ||
+	    mount_fs(xfs_dev, mnt, "xfs", "dax=always"))
+		ksft_exit_fail_msg("no XFS on %s: %m\n", xfs_dev);
+	chmod(mnt, 0777);
+
+	main_pid = getpid();
+	saved_grace = get_number(LEASE_BREAK_TIME);
+	saved_enable = get_number(LEASES_ENABLE);
+	atexit(environment_end);
+}
+
+/* After each test, in the process that started it: the test's files are closed. */
+static inline void environment_clean(void)
+{
+	struct dirent *d;
+	DIR *dir;
+
+	set_number(LEASE_BREAK_TIME, saved_grace);
+	set_number(LEASES_ENABLE, saved_enable);
+	dir = opendir(mnt);
+	while (dir && (d = readdir(dir)))
+		unlinkat(dirfd(dir), d->d_name, 0);
+	if (dir)
+		closedir(dir);
+}
+
+#define LAYOUT_LEASE_TEST_MAIN						\
+	int main(int argc, char **argv)					\
+	{								\
+		environment_begin(argc, argv);				\
+		return test_harness_run(argc, argv);			\
+	}
+
+/* --- files -------------------------------------------------------------------- */
+
+enum pages { BASE_PAGES, PMD_PAGES };
+
+/**
+ * struct dax_file - a file on the XFS
+ * @fd: open for reading and writing
+ * @lease_fd: holds the layout lease, if taken by take_lease()
+ * @map: all of it, shared, or NULL
+ */
+struct dax_file {
+	char path[256];
+	int fd;
+	int lease_fd;
+	char *map;
+	size_t size;
+};
+
+static inline void set_pattern(void *p, size_t len, unsigned int seed)
+{
+	unsigned int *word = p;
+	size_t i;
+
+	for (i = 0; i < len / sizeof(*word); i++)
+		word[i] = seed * 0x01000193u + i;
+}
+
+/* Where does the file differ from set_pattern()?  -1: nowhere. */
+static inline long file_differs(int fd, off_t off, size_t len, unsigned int seed)
+{
+	unsigned int want[PAGE / sizeof(int)], have[PAGE / sizeof(int)];
+	char *all = malloc(len);
+	long at = -1;
+	size_t done;
+
+	if (!all)
+		return 0;
+	set_pattern(all, len, seed);
+	for (done = 0; done < len && at < 0; done += sizeof(have)) {
+		size_t n = len - done < sizeof(have) ? len - done : sizeof(have);
+
+		memcpy(want, all + done, n);
+		if (pread(fd, have, n, off + done) != (ssize_t)n ||
+		    memcmp(want, have, n))
+			at = off + done;
+	}
+	free(all);
+	return at;
+}
+
+static inline int write_pattern(int fd, off_t off, size_t len, unsigned int seed)
+{
+	char *all = malloc(len);
+	ssize_t n = -1;
+
+	if (all) {
+		set_pattern(all, len, seed);
+		n = pwrite(fd, all, len, off);
+	}
+	free(all);
+	return n == (ssize_t)len ? 0 : -1;
+}
+
+/* Map a file so that its PMDs are ours; without MAP_FIXED neighbours are lost. */
+static inline char *map_at(void *addr, int fd, size_t size, int prot, off_t off)
+{
+	char *room, *p;
+
+	if (addr)
+		return mmap(addr, size, prot, MAP_SHARED | MAP_FIXED, fd, off);
+	room = mmap(NULL, size + PMD, PROT_NONE,
+		    MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	if (room == MAP_FAILED)
+		return room;
+	p = (char *)(((uintptr_t)room + PMD - 1) & ~(PMD - 1));
+	p = mmap(p, size, prot, MAP_SHARED | MAP_FIXED, fd, off);
+	return p;
+}
+
+/* Is the page at @addr mapped by a PMD? */
+static inline bool mapped_by_pmd(void *addr)
+{
+	struct page_region region;
+	struct pm_scan_arg arg = {
+		.size = sizeof(arg),
+		.start = (uintptr_t)addr & ~(PAGE - 1),
+		.end = ((uintptr_t)addr & ~(PAGE - 1)) + PAGE,
+		.vec = (uintptr_t)&region,
+		.vec_len = 1,
+		.category_mask = PAGE_IS_HUGE,
+		.return_mask = PAGE_IS_HUGE,
+	};
+	int fd = open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
+	int n = ioctl(fd, PAGEMAP_SCAN, &arg);
+
+	close(fd);
+	return n == 1;
+}
+
+/* Make and map a file of @size bytes, all of it written. */
+static inline void make_file(struct __test_metadata *const _metadata,
+			     struct dax_file *f, const char *name, size_t size,
+			     enum pages pages)
+{
+	size_t at;
+
+	snprintf(f->path, sizeof(f->path), "%s/%s", mnt, name);
+	f->fd = open(f->path, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
+	ASSERT_LE(0, f->fd);
+	f->lease_fd = -1;
+	f->size = size;
+	if (pages == PMD_PAGES) {
+		struct fsxattr attr = { };
+
+		ASSERT_EQ(0, ioctl(f->fd, FS_IOC_FSGETXATTR, &attr));
+		attr.fsx_xflags |= FS_XFLAG_EXTSIZE;
+		attr.fsx_extsize = PMD;
+		ASSERT_EQ(0, ioctl(f->fd, FS_IOC_FSSETXATTR, &attr));
+		ASSERT_EQ(0, fallocate(f->fd, 0, 0, size));
+	} else {
+		/* Too small for a PMD. */
+		ASSERT_GT(PMD, size);
+		ASSERT_EQ(0, write_pattern(f->fd, 0, size, 0));
+	}
+	f->map = map_at(NULL, f->fd, size, PROT_READ | PROT_WRITE, 0);
+	ASSERT_NE(MAP_FAILED, (void *)f->map);
+	if (pages == PMD_PAGES) {
+		for (at = 0; at < size; at += PMD) {
+			f->map[at] = 0;
+			ASSERT_TRUE(mapped_by_pmd(f->map + at)) {
+				TH_LOG("the file system gave no aligned blocks");
+			}
+		}
+		set_pattern(f->map, size, 0);
+	}
+	ASSERT_EQ(0, fsync(f->fd));
+}
+
+static inline int set_lease(int fd)
+{
+	return fcntl(fd, F_SETLEASE, F_LAYOUT) ? -errno : 0;
+}
+
+static inline int unlock_lease(int fd)
+{
+	return fcntl(fd, F_SETLEASE, F_UNLCK) ? -errno : 0;
+}
+
+/* Recalls arrive as LEASE_SIGNAL, blocked: see next_signal(). */
+static inline void want_signal(struct __test_metadata *const _metadata, int fd)
+{
+	sigset_t set;
+
+	sigemptyset(&set);
+	sigaddset(&set, LEASE_SIGNAL);
+	ASSERT_EQ(0, sigprocmask(SIG_BLOCK, &set, NULL));
+	ASSERT_EQ(0, fcntl(fd, F_SETSIG, LEASE_SIGNAL));
+}
+
+/* The next recall within @ms, its signal number or -1. */
+static inline int next_signal(siginfo_t *info, long ms)
+{
+	struct timespec ts = { ms / 1000, ms % 1000 * 1000000 };
+	sigset_t set;
+	int sig;
+
+	sigemptyset(&set);
+	sigaddset(&set, LEASE_SIGNAL);
+	do {
+		sig = sigtimedwait(&set, info, &ts);
+	} while (sig < 0 && errno == EINTR);
+	return sig;
+}
+
+/*
+ * Take a layout lease for a file, by the descriptor that is mapped or by one of
+ * another open file description.
+ */
+static inline void take_lease(struct __test_metadata *const _metadata,
+			      struct dax_file *f, bool other)
+{
+	f->lease_fd = f->fd;
+	if (other)
+		f->lease_fd = open(f->path, O_RDWR | O_CLOEXEC);
+	ASSERT_LE(0, f->lease_fd);
+	ASSERT_EQ(0, set_lease(f->lease_fd)) {
+		TH_LOG("no layout lease: %m");
+	}
+	want_signal(_metadata, f->lease_fd);
+}
+
+static inline bool breaking(int fd)
+{
+	return fcntl(fd, F_GETLEASE) == (F_LAYOUT | F_BREAKING);
+}
+
+/* Physical place of a block, and the flags of its extent; 0 for a hole. */
+static inline uint64_t block_of(int fd, off_t off, unsigned int *flags)
+{
+	struct {
+		struct fiemap map;
+		struct fiemap_extent extent;
+	} f = {
+		.map = {
+			.fm_start = off,
+			.fm_length = PAGE,
+			.fm_flags = FIEMAP_FLAG_SYNC,
+			.fm_extent_count = 1,
+		},
+	};
+
+	if (flags)
+		*flags = 0;
+	if (ioctl(fd, FS_IOC_FIEMAP, &f.map) || !f.map.fm_mapped_extents)
+		return 0;
+	if (flags)
+		*flags = f.extent.fe_flags;
+	return f.extent.fe_physical + off - f.extent.fe_logical;
+}
+
+/* Does any block of the range have one of the flags, or is one a hole? */
+static inline bool extents_have(int fd, off_t off, size_t len, unsigned int flags)
+{
+	unsigned int have;
+	off_t at;
+
+	for (at = off; at < off + (off_t)len; at += PAGE)
+		if (!block_of(fd, at, &have) || (have & flags))
+			return true;
+	return false;
+}
+
+static inline int clone_range(const char *from, off_t src, off_t len,
+			      const char *to, off_t dst)
+{
+	struct file_clone_range arg = {
+		.src_offset = src,
+		.src_length = len,
+		.dest_offset = dst,
+	};
+	int in = open(from, O_RDONLY | O_CLOEXEC);
+	int out = open(to, O_RDWR | O_CREAT | O_CLOEXEC, 0666);
+	int ret;
+
+	arg.src_fd = in;
+	ret = ioctl(out, FICLONERANGE, &arg) ? -errno : 0;
+	close(in);
+	close(out);
+	return ret;
+}
+
+/* --- calls made by another process ------------------------------------------------ */
+
+struct call_result {
+	long begin, end;	/* now_ms() */
+	int ret;		/* what the function returned */
+	bool done;
+};
+
+struct call {
+	pid_t pid;
+	struct call_result *res;
+};
+
+typedef int (*call_fn)(const void *arg);
+
+static inline void *shared_zalloc(size_t size)
+{
+	void *p = mmap(NULL, size, PROT_READ | PROT_WRITE,
+		       MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+
+	return p == MAP_FAILED ? NULL : p;
+}
+
+/* Fork a process that does not outlive this one. */
+static inline pid_t fork_child(void)
+{
+	pid_t parent = getpid(), pid = fork();
+
+	if (pid == 0) {
+		prctl(PR_SET_PDEATHSIG, SIGKILL);
+		if (getppid() != parent)
+			_exit(1);
+	}
+	return pid;
+}
+
+static inline bool reap(pid_t pid, int *status)
+{
+	return wait_for(waitpid(pid, status, WNOHANG) == pid);
+}
+
+static inline void call_start(struct __test_metadata *const _metadata,
+			      struct call *c, call_fn fn, const void *arg)
+{
+	c->res = shared_zalloc(sizeof(*c->res));
+	ASSERT_NE(NULL, c->res);
+	c->res->begin = now_ms();
+	c->pid = fork_child();
+	ASSERT_LE(0, c->pid);
+	if (c->pid == 0) {
+		c->res->begin = now_ms();
+		c->res->ret = fn(arg);
+		c->res->end = now_ms();
+		__atomic_store_n(&c->res->done, true, __ATOMIC_RELEASE);
+		_exit(0);
+	}
+}
+
+static inline bool call_done(const struct call *c)
+{
+	return __atomic_load_n(&c->res->done, __ATOMIC_ACQUIRE);
+}
+
+/* Wait for the end of the call: what it returned, or -ETIME. */
+static inline int call_wait(const struct call *c)
+{
+	int status;
+
+	if (!wait_for(call_done(c))) {
+		kill(c->pid, SIGKILL);
+		return -ETIME;
+	}
+	reap(c->pid, &status);
+	return c->res->ret;
+}
+
+/* Kill the caller: does it die of that, without an end of its call? */
+static inline bool call_kill(const struct call *c)
+{
+	int status;
+
+	kill(c->pid, SIGKILL);
+	return reap(c->pid, &status) && WIFSIGNALED(status) && !call_done(c);
+}
+
+static inline long call_ms(const struct call *c)
+{
+	return c->res->end - c->res->begin;
+}
+
+/* Let another process call @fn, and return what that returns. */
+static inline int in_child(struct __test_metadata *const _metadata, call_fn fn,
+			   const void *arg)
+{
+	struct call c;
+
+	call_start(_metadata, &c, fn, arg);
+	return call_wait(&c);
+}
+
+/* --- operations that take blocks ---------------------------------------------------- */
+
+typedef int (*op_fn)(const char *path, off_t off, off_t len);
+
+static inline int op_truncate(const char *path, off_t off, off_t len)
+{
+	(void)len;
+	return truncate(path, off) ? -errno : 0;
+}
+
+static inline int with_file(const char *path, int flags,
+			    int (*fn)(int fd, off_t off, off_t len),
+			    off_t off, off_t len)
+{
+	int fd = open(path, flags | O_CLOEXEC), ret;
+
+	if (fd < 0)
+		return -errno;
+	ret = fn(fd, off, len) ? -errno : 0;
+	close(fd);
+	return ret;
+}
+
+static inline int fd_ftruncate(int fd, off_t off, off_t len)
+{
+	(void)len;
+	return ftruncate(fd, off);
+}
+
+static inline int op_ftruncate(const char *path, off_t off, off_t len)
+{
+	return with_file(path, O_RDWR, fd_ftruncate, off, len);
+}
+
+static inline int fd_nothing(int fd, off_t off, off_t len)
+{
+	(void)fd;
+	(void)off;
+	(void)len;
+	return 0;
+}
+
+static inline int op_open_trunc(const char *path, off_t off, off_t len)
+{
+	return with_file(path, O_RDWR | O_TRUNC, fd_nothing, off, len);
+}
+
+static inline int op_open_trunc_nonblock(const char *path, off_t off, off_t len)
+{
+	return with_file(path, O_RDWR | O_TRUNC | O_NONBLOCK, fd_nothing, off,
+			 len);
+}
+
+static inline int fd_punch(int fd, off_t off, off_t len)
+{
+	return fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, off,
+			 len);
+}
+
+static inline int op_punch(const char *path, off_t off, off_t len)
+{
+	return with_file(path, O_RDWR, fd_punch, off, len);
+}
+
+static inline int fd_zero(int fd, off_t off, off_t len)
+{
+	return fallocate(fd, FALLOC_FL_ZERO_RANGE, off, len);
+}
+
+static inline int op_zero(const char *path, off_t off, off_t len)
+{
+	return with_file(path, O_RDWR, fd_zero, off, len);
+}
+
+static inline int fd_collapse(int fd, off_t off, off_t len)
+{
+	return fallocate(fd, FALLOC_FL_COLLAPSE_RANGE, off, len);
+}
+
+static inline int op_collapse(const char *path, off_t off, off_t len)
+{
+	return with_file(path, O_RDWR, fd_collapse, off, len);
+}
+
+static inline int fd_insert(int fd, off_t off, off_t len)
+{
+	return fallocate(fd, FALLOC_FL_INSERT_RANGE, off, len);
+}
+
+static inline int op_insert(const char *path, off_t off, off_t len)
+{
+	return with_file(path, O_RDWR, fd_insert, off, len);
+}
+
+static inline int fd_remove(int fd, off_t off, off_t len)
+{
+	char *p = mmap(NULL, len, PROT_READ | PROT_WRITE, MAP_SHARED, fd, off);
+
+	if (p == MAP_FAILED)
+		return -1;
+	return madvise(p, len, MADV_REMOVE);
+}
+
+static inline int op_madv_remove(const char *path, off_t off, off_t len)
+{
+	return with_file(path, O_RDWR, fd_remove, off, len);
+}
+
+struct op {
+	op_fn fn;
+	char path[256];
+	off_t off, len;
+	uid_t uid;		/* as whom, 0 for root */
+};
+
+static inline int run_op(const void *arg)
+{
+	const struct op *op = arg;
+
+	/* Descriptors that were inherited are none of this process's business. */
+	close_range(3, ~0U, 0);
+	if (op->uid && setresuid(op->uid, op->uid, op->uid))
+		return -errno;
+	return op->fn(op->path, op->off, op->len);
+}
+
+/* Another process starts to do @fn to the file. */
+static inline void start_op(struct __test_metadata *const _metadata,
+			    struct call *c, op_fn fn, const struct dax_file *f,
+			    off_t off, off_t len)
+{
+	struct op op = { .fn = fn, .off = off, .len = len };
+
+	strcpy(op.path, f->path);
+	call_start(_metadata, c, run_op, &op);
+}
+
+/* Another process does @fn to the file; what it returned. */
+static inline int other_does(struct __test_metadata *const _metadata, op_fn fn,
+			     const struct dax_file *f, off_t off, off_t len)
+{
+	struct call c;
+
+	start_op(_metadata, &c, fn, f, off, len);
+	return call_wait(&c);
+}
+
+/* --- /proc/<pid>/file_pins -------------------------------------------------------- */
+
+#define PINS_HEADER "ID DEV INODE RANGE PAGES MODE LEASE STATE USER PATH\n"
+
+struct pin_line {
+	unsigned long long id, ino, first, last, pages;
+	unsigned int major, minor;
+	char mode[8], lease[16], state[16], user[128], path[512];
+};
+
+#define MAX_PINS	256
+
+/* All pins that the report of a process shows, or -errno. */
+static inline int read_pins(pid_t pid, struct pin_line *pins)
+{
+	static char text[256 * KIB];
+	char path[64], *line, *end;
+	ssize_t len;
+	int n = 0;
+
+	snprintf(path, sizeof(path), "/proc/%d/file_pins", pid);
+	len = read_text(path, text, sizeof(text), sizeof(text));
+	if (len < 0)
+		return len;
+	if (strncmp(text, PINS_HEADER, strlen(PINS_HEADER)))
+		return -EPROTO;
+	for (line = text + strlen(PINS_HEADER); *line; line = end + 1) {
+		struct pin_line *p = &pins[n];
+		int used = 0;
+
+		end = strchr(line, '\n');
+		if (!end || n == MAX_PINS)
+			return -EPROTO;
+		*end = '\0';
+		if (sscanf(line, "%llu %u:%u %llu %llu-%llu %llu %7s %15s %15s %127s %511s%n",
+			   &p->id, &p->major, &p->minor, &p->ino, &p->first,
+			   &p->last, &p->pages, p->mode, p->lease, p->state,
+			   p->user, p->path, &used) != 12 || line[used])
+			return -EPROTO;
+		n++;
+	}
+	return n;
+}
+
+/* How many pins of a process are in @state, or in any if that is NULL? */
+static inline int count_pins(pid_t pid, const char *state)
+{
+	static struct pin_line pins[MAX_PINS];
+	int i, n = read_pins(pid, pins), count = 0;
+
+	if (n < 0)
+		return n;
+	for (i = 0; i < n; i++)
+		if (!state || !strcmp(pins[i].state, state))
+			count++;
+	return count;
+}
+
+/* Pins of this process that are, or may be, in a device's reach. */
+static inline int held_pins(void)
+{
+	int all = count_pins(getpid(), NULL);
+
+	return all < 0 ? all : all - count_pins(getpid(), "revoked");
+}
+
+#endif /* LAYOUT_LEASE_COMMON_H */

@@ -1,0 +1,458 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * A pinned block belongs to one file and stays where it is (P4): holes,
+ * unwritten and shared blocks, and neighbours that are shared.
+ */
+#include "verbs_util.h"
+
+FIXTURE(cow)
+{
+	struct verbs v;
+	struct pair p;
+	struct dax_file f;
+	char clone[256];
+};
+
+FIXTURE_SETUP(cow)
+{
+	VERBS_SETUP(&self->v);
+	pair_begin(_metadata, &self->v, &self->p);
+	make_file(_metadata, &self->f, "f", 256 * KIB, BASE_PAGES);
+	ASSERT_EQ(0, set_lease(self->f.fd));
+	snprintf(self->clone, sizeof(self->clone), "%s/clone", mnt);
+}
+
+FIXTURE_TEARDOWN_PARENT(cow)
+{
+	environment_clean();
+}
+
+/* Forget the file's contents and page table entries: all holes. */
+static void make_holes(struct __test_metadata *const _metadata,
+		       struct dax_file *f)
+{
+	ASSERT_EQ(0, ftruncate(f->fd, 0));
+	ASSERT_EQ(0, ftruncate(f->fd, f->size));
+	ASSERT_TRUE(extents_have(f->fd, 0, PAGE, 0));
+}
+
+static void make_unwritten(struct __test_metadata *const _metadata,
+			   struct dax_file *f)
+{
+	make_holes(_metadata, f);
+	ASSERT_EQ(0, fallocate(f->fd, 0, 0, f->size));
+	ASSERT_TRUE(extents_have(f->fd, 0, PAGE, FIEMAP_EXTENT_UNWRITTEN));
+}
+
+/* Read all pages through the mapping: zero pages, or blocks mapped read-only. */
+static void read_faults(const char *map, size_t size)
+{
+	volatile char sum = 0;
+	size_t at;
+
+	for (at = 0; at < size; at += PAGE)
+		sum += map[at];
+}
+
+/* What is pinned is allocated, written, of this file alone, and what it reads. */
+static void check_pinned(struct __test_metadata *const _metadata,
+			 struct verbs *v, struct pair *p, struct dax_file *f,
+			 struct ibv_mr *mr, bool writable)
+{
+	EXPECT_FALSE(extents_have(f->fd, 0, f->size, FIEMAP_EXTENT_UNWRITTEN |
+				  FIEMAP_EXTENT_SHARED));
+	if (writable) {
+		EXPECT_EQ(IBV_WC_SUCCESS, remote_write(v, p, mr, f->map,
+						       f->size, 7));
+		EXPECT_EQ(-1, file_differs(f->fd, 0, f->size, 7));
+	}
+	ASSERT_EQ(0, write_pattern(f->fd, 0, f->size, 8));
+	EXPECT_EQ(IBV_WC_SUCCESS, remote_read(v, p, mr, f->map, f->size));
+	set_pattern(v->buf + f->size, f->size, 8);
+	EXPECT_EQ(0, memcmp(v->buf, v->buf + f->size, f->size));
+}
+
+/*
+ * Through a writable mapping.  Breaks without the write fault: a read fault of a
+ * hole or an unwritten block shows the zero page, which all processes share and
+ * which can be pinned for ever.
+ */
+FIXTURE(fault)
+{
+	struct verbs v;
+	struct pair p;
+	struct dax_file f;
+	char clone[256];
+};
+
+FIXTURE_VARIANT(fault)
+{
+	int access;
+	bool touched;	/* the pages have been read before */
+};
+
+FIXTURE_VARIANT_ADD(fault, writable) { ACCESS_RW, false };
+FIXTURE_VARIANT_ADD(fault, writable_touched) { ACCESS_RW, true };
+FIXTURE_VARIANT_ADD(fault, read_only) { ACCESS_RO, false };
+FIXTURE_VARIANT_ADD(fault, read_only_touched) { ACCESS_RO, true };
+
+FIXTURE_SETUP(fault)
+{
+	VERBS_SETUP(&self->v);
+	pair_begin(_metadata, &self->v, &self->p);
+	make_file(_metadata, &self->f, "f", 256 * KIB, BASE_PAGES);
+	ASSERT_EQ(0, set_lease(self->f.fd));
+	snprintf(self->clone, sizeof(self->clone), "%s/clone", mnt);
+}
+
+FIXTURE_TEARDOWN_PARENT(fault)
+{
+	environment_clean();
+}
+
+#define pin_and_check(access_)						\
+do {									\
+	struct ibv_mr *_mr;						\
+									\
+	if (variant->touched)						\
+		read_faults(self->f.map, self->f.size);			\
+	ASSERT_REG(_mr, &self->v, self->f.map, self->f.size, access_);	\
+	check_pinned(_metadata, &self->v, &self->p, &self->f, _mr,	\
+		     (access_) & IBV_ACCESS_LOCAL_WRITE);		\
+	EXPECT_EQ(0, ibv_dereg_mr(_mr));				\
+} while (0)
+
+TEST_F(fault, P4_hole_is_allocated)
+{
+	make_holes(_metadata, &self->f);
+	pin_and_check(variant->access);
+}
+
+TEST_F(fault, P4_unwritten_is_converted)
+{
+	make_unwritten(_metadata, &self->f);
+	pin_and_check(variant->access);
+}
+
+TEST_F(fault, P4_sharing_is_broken_first)
+{
+	int fd;
+
+	ASSERT_EQ(0, write_pattern(self->f.fd, 0, self->f.size, 3));
+	ASSERT_EQ(0, clone_range(self->f.path, 0, 0, self->clone, 0));
+	ASSERT_TRUE(extents_have(self->f.fd, 0, PAGE, FIEMAP_EXTENT_SHARED));
+	pin_and_check(variant->access);
+	/* The other file did not notice. */
+	fd = open(self->clone, O_RDONLY | O_CLOEXEC);
+	ASSERT_LE(0, fd);
+	EXPECT_EQ(-1, file_differs(fd, 0, self->f.size, 3));
+}
+
+/* As above with 2 MiB at a time, where the file system can. */
+TEST_F(cow, P4_pmd_hole_and_unwritten)
+{
+	struct dax_file f;
+	struct ibv_mr *mr;
+
+	make_file(_metadata, &f, "g", 2 * PMD, PMD_PAGES);
+	ASSERT_EQ(0, set_lease(f.fd));
+	ASSERT_EQ(0, ftruncate(f.fd, 0));
+	ASSERT_EQ(0, fallocate(f.fd, 0, 0, PMD));
+	ASSERT_EQ(0, ftruncate(f.fd, 2 * PMD));
+	ASSERT_REG(mr, &self->v, f.map + PMD - 64 * KIB, 128 * KIB, ACCESS_RO);
+	EXPECT_FALSE(extents_have(f.fd, PMD - 64 * KIB, 128 * KIB,
+				  FIEMAP_EXTENT_UNWRITTEN));
+	ASSERT_EQ(0, write_pattern(f.fd, PMD - 64 * KIB, 128 * KIB, 4));
+	EXPECT_EQ(IBV_WC_SUCCESS, remote_read(&self->v, &self->p, mr,
+					      f.map + PMD - 64 * KIB,
+					      128 * KIB));
+	set_pattern(self->v.buf + 128 * KIB, 128 * KIB, 4);
+	EXPECT_EQ(0, memcmp(self->v.buf, self->v.buf + 128 * KIB, 128 * KIB));
+	EXPECT_EQ(0, ibv_dereg_mr(mr));
+}
+
+/* --- through a mapping that cannot be written --------------------------------------- */
+
+/* Breaks if the page is asked instead of the file system. */
+TEST_F(cow, P4_read_only_mapping_is_enxio)
+{
+	long before = vm_pin_kb();
+	size_t size = self->f.size;
+	char *p = map_at(NULL, self->f.fd, size, PROT_READ, 0);
+
+	ASSERT_NE(MAP_FAILED, (void *)p);
+	ASSERT_EQ(0, munmap(self->f.map, size));
+	self->f.map = p;
+
+	/* All written and its own: fine. */
+	EXPECT_EQ(0, reg_error(&self->v, p, size, ACCESS_RO));
+
+	make_holes(_metadata, &self->f);
+	EXPECT_EQ(-ENXIO, reg_error(&self->v, p, size, ACCESS_RO));
+	read_faults(p, size);
+	EXPECT_EQ(-ENXIO, reg_error(&self->v, p, size, ACCESS_RO));
+
+	make_unwritten(_metadata, &self->f);
+	EXPECT_EQ(-ENXIO, reg_error(&self->v, p, size, ACCESS_RO));
+	read_faults(p, size);
+	EXPECT_EQ(-ENXIO, reg_error(&self->v, p, size, ACCESS_RO));
+
+	/* Nothing was allocated by the attempts. */
+	EXPECT_TRUE(extents_have(self->f.fd, 0, PAGE, FIEMAP_EXTENT_UNWRITTEN));
+
+	ASSERT_EQ(0, write_pattern(self->f.fd, 0, size, 3));
+	ASSERT_EQ(0, clone_range(self->f.path, 0, 0, self->clone, 0));
+	EXPECT_EQ(-ENXIO, reg_error(&self->v, p, size, ACCESS_RO));
+	read_faults(p, size);
+	EXPECT_EQ(-ENXIO, reg_error(&self->v, p, size, ACCESS_RO));
+	EXPECT_TRUE(extents_have(self->f.fd, 0, PAGE, FIEMAP_EXTENT_SHARED));
+	ASSERT_EQ(0, unlink(self->clone));
+
+	EXPECT_EQ(before, vm_pin_kb());
+	EXPECT_EQ(0, held_pins());
+	EXPECT_EQ(0, unlock_lease(self->f.fd));
+}
+
+/* Breaks if only the first block of a batch is checked, or is then kept. */
+TEST_F(cow, P4_last_block_is_checked_too)
+{
+	size_t size = self->f.size;
+	char *p = map_at(NULL, self->f.fd, size, PROT_READ, 0);
+	long before = vm_pin_kb();
+
+	ASSERT_NE(MAP_FAILED, (void *)p);
+	ASSERT_EQ(0, op_punch(self->f.path, size - PAGE, PAGE));
+	EXPECT_EQ(-ENXIO, reg_error(&self->v, p, size, ACCESS_RO));
+	EXPECT_EQ(before, vm_pin_kb());
+	EXPECT_EQ(0, held_pins());
+	EXPECT_EQ(0, reg_error(&self->v, p, size - PAGE, ACCESS_RO));
+
+	ASSERT_EQ(0, write_pattern(self->f.fd, 0, size, 3));
+	ASSERT_EQ(0, clone_range(self->f.path, size - PAGE, PAGE, self->clone,
+				 0));
+	EXPECT_EQ(-ENXIO, reg_error(&self->v, p, size, ACCESS_RO));
+	EXPECT_EQ(0, reg_error(&self->v, p, size - PAGE, ACCESS_RO));
+}
+
+/* --- neighbours that are shared --------------------------------------------------------- */
+
+/*
+ * Blocks 0 to 7 are shared with a clone, 8 to 15 are not, 8 and 9 are pinned.
+ * A write to block 7 makes XFS reserve blocks around it for the copy, and any
+ * write to a block that such a reservation covers goes to the reservation.
+ */
+#define PIN_AT		(8 * PAGE)
+#define PIN_LEN		(2 * PAGE)
+
+FIXTURE(neighbour)
+{
+	struct verbs v;
+	struct pair p;
+	struct dax_file f;
+	char clone[256];
+	struct ibv_mr *mr;
+	uint64_t block;
+};
+
+FIXTURE_VARIANT(neighbour)
+{
+	bool before;	/* the neighbour is written before the pin, too */
+	bool mmapped;	/* by the mapping, else by pwrite() */
+	int access;
+};
+
+FIXTURE_VARIANT_ADD(neighbour, write_after_pin) { false, false, ACCESS_RW };
+FIXTURE_VARIANT_ADD(neighbour, write_before_pin) { true, false, ACCESS_RW };
+FIXTURE_VARIANT_ADD(neighbour, store_after_pin) { false, true, ACCESS_RW };
+FIXTURE_VARIANT_ADD(neighbour, store_before_pin) { true, true, ACCESS_RW };
+FIXTURE_VARIANT_ADD(neighbour, read_only_pin) { true, false, ACCESS_RO };
+
+static void write_block(struct __test_metadata *const _metadata,
+			struct dax_file *f, off_t at, size_t len,
+			unsigned int seed, bool mmapped)
+{
+	if (mmapped)
+		set_pattern(f->map + at, len, seed);
+	else
+		ASSERT_EQ(0, write_pattern(f->fd, at, len, seed));
+}
+
+FIXTURE_SETUP(neighbour)
+{
+	VERBS_SETUP(&self->v);
+	pair_begin(_metadata, &self->v, &self->p);
+	make_file(_metadata, &self->f, "f", 64 * KIB, BASE_PAGES);
+	ASSERT_EQ(0, set_lease(self->f.fd));
+	snprintf(self->clone, sizeof(self->clone), "%s/clone", mnt);
+	ASSERT_EQ(0, write_pattern(self->f.fd, 0, self->f.size, 3));
+	ASSERT_EQ(0, clone_range(self->f.path, 0, 8 * PAGE, self->clone, 0));
+	ASSERT_TRUE(extents_have(self->f.fd, 0, PAGE, FIEMAP_EXTENT_SHARED));
+	ASSERT_FALSE(extents_have(self->f.fd, PIN_AT, PIN_LEN,
+				  FIEMAP_EXTENT_SHARED));
+	if (variant->before)
+		write_block(_metadata, &self->f, 6 * PAGE, PAGE, 4,
+			    variant->mmapped);
+	ASSERT_REG(self->mr, &self->v, self->f.map + PIN_AT, PIN_LEN,
+		   variant->access);
+	self->block = block_of(self->f.fd, PIN_AT, NULL);
+	ASSERT_NE(0UL, self->block);
+	write_block(_metadata, &self->f, 7 * PAGE, PAGE, 5, variant->mmapped);
+}
+
+FIXTURE_TEARDOWN_PARENT(neighbour)
+{
+	environment_clean();
+}
+
+/* The device, the file and the mapping mean the same block. */
+static void same_block(struct __test_metadata *const _metadata,
+		       struct verbs *v, struct pair *p, struct dax_file *f,
+		       struct ibv_mr *mr, uint64_t block, unsigned int seed)
+{
+	char *at = f->map + PIN_AT;
+
+	EXPECT_EQ(IBV_WC_SUCCESS, remote_read(v, p, mr, at, PIN_LEN));
+	set_pattern(v->buf + PIN_LEN, PIN_LEN, seed);
+	EXPECT_EQ(0, memcmp(v->buf, v->buf + PIN_LEN, PIN_LEN)) {
+		TH_LOG("the device reads another block than was written");
+	}
+	EXPECT_EQ(0, memcmp(at, v->buf + PIN_LEN, PIN_LEN));
+	EXPECT_EQ(-1, file_differs(f->fd, PIN_AT, PIN_LEN, seed));
+	EXPECT_EQ(block, block_of(f->fd, PIN_AT, NULL));
+}
+
+/*
+ * Breaks if reservations over the pin are not cancelled, or are made again:
+ * the device goes on with a block that has been freed.
+ */
+TEST_F(neighbour, P4_pinned_block_stays)
+{
+	/* Written by each way after the neighbour. */
+	ASSERT_EQ(0, write_pattern(self->f.fd, PIN_AT, PIN_LEN, 6));
+	same_block(_metadata, &self->v, &self->p, &self->f, self->mr,
+		   self->block, 6);
+	set_pattern(self->f.map + PIN_AT, PIN_LEN, 7);
+	same_block(_metadata, &self->v, &self->p, &self->f, self->mr,
+		   self->block, 7);
+	/* And once what was reserved is in place. */
+	ASSERT_EQ(0, fsync(self->f.fd));
+	write_block(_metadata, &self->f, 0, PIN_AT, 9, variant->mmapped);
+	ASSERT_EQ(0, write_pattern(self->f.fd, PIN_AT, PIN_LEN, 10));
+	ASSERT_EQ(0, fsync(self->f.fd));
+	same_block(_metadata, &self->v, &self->p, &self->f, self->mr,
+		   self->block, 10);
+	/* Not mapped any more: a fault finds the block again. */
+	ASSERT_EQ(0, madvise(self->f.map, self->f.size, MADV_DONTNEED));
+	set_pattern(self->f.map + PIN_AT, PIN_LEN, 11);
+	same_block(_metadata, &self->v, &self->p, &self->f, self->mr,
+		   self->block, 11);
+	if (variant->access == ACCESS_RW) {
+		EXPECT_EQ(IBV_WC_SUCCESS,
+			  remote_write(&self->v, &self->p, self->mr,
+				       self->f.map + PIN_AT, PIN_LEN, 12));
+		same_block(_metadata, &self->v, &self->p, &self->f, self->mr,
+			   self->block, 12);
+	}
+	/* fallocate and unshare do not move it either. */
+	ASSERT_EQ(0, fallocate(self->f.fd, FALLOC_FL_UNSHARE_RANGE, 0,
+			       self->f.size));
+	ASSERT_EQ(0, fallocate(self->f.fd, 0, 0, self->f.size));
+	EXPECT_EQ(self->block, block_of(self->f.fd, PIN_AT, NULL));
+}
+
+/* The neighbour's copy on write works as ever, and the clone is left alone. */
+TEST_F(neighbour, P4_neighbours_are_copied)
+{
+	int fd = open(self->clone, O_RDONLY | O_CLOEXEC);
+
+	ASSERT_LE(0, fd);
+	EXPECT_EQ(-1, file_differs(self->f.fd, 7 * PAGE, PAGE, 5));
+	set_pattern(self->v.buf, 8 * PAGE, 3);
+	ASSERT_EQ((ssize_t)(8 * PAGE), pread(fd, self->v.buf + 8 * PAGE,
+					     8 * PAGE, 0));
+	EXPECT_EQ(0, memcmp(self->v.buf, self->v.buf + 8 * PAGE, 8 * PAGE));
+	EXPECT_NE(block_of(self->f.fd, 7 * PAGE, NULL),
+		  block_of(fd, 7 * PAGE, NULL));
+	EXPECT_EQ(0, ibv_dereg_mr(self->mr));
+	/* Without the pin the block is like others. */
+	ASSERT_EQ(0, clone_range(self->f.path, 0, 0, self->clone, 0));
+	ASSERT_EQ(0, write_pattern(self->f.fd, PIN_AT, PAGE, 8));
+	EXPECT_EQ(-1, file_differs(self->f.fd, PIN_AT, PAGE, 8));
+}
+
+/* --- sharing a pinned block ------------------------------------------------------------- */
+
+struct clone_arg {
+	const char *from, *to;
+	off_t off, len;
+};
+
+static int clone_in_child(const void *arg)
+{
+	const struct clone_arg *c = arg;
+
+	return clone_range(c->from, c->off, c->len, c->to, c->off);
+}
+
+static int dedupe_in_child(const void *arg)
+{
+	const struct clone_arg *c = arg;
+	union {
+		struct file_dedupe_range range;
+		char room[sizeof(struct file_dedupe_range) +
+			  sizeof(struct file_dedupe_range_info)];
+	} d = {
+		.range = {
+			.src_offset = c->off,
+			.src_length = c->len,
+			.dest_count = 1,
+		},
+	};
+	int from = open(c->from, O_RDWR), to = open(c->to, O_RDWR);
+
+	d.range.info[0].dest_fd = to;
+	d.range.info[0].dest_offset = c->off;
+	if (ioctl(from, FIDEDUPERANGE, &d))
+		return -errno;
+	return d.range.info[0].status;
+}
+
+/*
+ * Breaks if two files can come to share a block that a device writes.  For now
+ * an operation on two files recalls nobody and fails, whoever is pinned.
+ */
+TEST_F(cow, P4_pinned_file_cannot_be_cloned_or_cloned_to)
+{
+	struct clone_arg c = {
+		.from = self->f.path,
+		.to = self->clone,
+		.len = self->f.size,
+	};
+	struct ibv_mr *mr;
+	int fd;
+
+	fd = open(self->clone, O_RDWR | O_CREAT | O_CLOEXEC, 0666);
+	ASSERT_EQ(0, write_pattern(fd, 0, self->f.size, 0));
+	ASSERT_EQ(0, fsync(fd));
+	set_grace(GRACE_LONG);
+	want_signal(_metadata, self->f.fd);
+	ASSERT_REG(mr, &self->v, self->f.map, self->f.size, ACCESS_RW);
+
+	EXPECT_EQ(-ETXTBSY, in_child(_metadata, clone_in_child, &c));
+	EXPECT_EQ(-ETXTBSY, in_child(_metadata, dedupe_in_child, &c));
+	c.from = self->clone;
+	c.to = self->f.path;
+	EXPECT_EQ(-ETXTBSY, in_child(_metadata, clone_in_child, &c));
+	EXPECT_EQ(-ETXTBSY, in_child(_metadata, dedupe_in_child, &c));
+	EXPECT_EQ(-1, next_signal(NULL, 0));
+	EXPECT_EQ(F_LAYOUT, fcntl(self->f.fd, F_GETLEASE));
+	EXPECT_EQ(1, count_pins(getpid(), "active"));
+	EXPECT_FALSE(extents_have(self->f.fd, 0, self->f.size,
+				  FIEMAP_EXTENT_SHARED));
+
+	ASSERT_EQ(0, ibv_dereg_mr(mr));
+	EXPECT_EQ(0, in_child(_metadata, dedupe_in_child, &c));
+	EXPECT_EQ(0, in_child(_metadata, clone_in_child, &c));
+}
+
+LAYOUT_LEASE_TEST_MAIN

@@ -1,0 +1,687 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * What is left of a memory region whose pins have been revoked (V1 - V3), and
+ * that nothing of it reaches the blocks (I1).
+ */
+#include "verbs_util.h"
+
+#define LEN	(256 * KIB)
+
+/* --- access to a revoked region ------------------------------------------------ */
+
+FIXTURE(revoked)
+{
+	struct verbs v;
+	struct pair p;
+	struct dax_file f;
+	struct ibv_mr *mr;
+	struct ibv_mw *mw;	/* bound before the revoke, type 1 */
+	struct ibv_mw *mw2;	/* type 2 */
+	long vm_pin;
+};
+
+FIXTURE_VARIANT(revoked)
+{
+	bool deadline;		/* revoked by a break, or by the lease's end */
+};
+
+FIXTURE_VARIANT_ADD(revoked, by_break) { true };
+FIXTURE_VARIANT_ADD(revoked, by_close) { false };
+
+static struct ibv_mw_bind_info window(struct ibv_mr *mr, void *addr)
+{
+	return (struct ibv_mw_bind_info) {
+		.mr = mr,
+		.addr = (uintptr_t)addr,
+		.length = PAGE,
+		.mw_access_flags = IBV_ACCESS_REMOTE_WRITE |
+				   IBV_ACCESS_REMOTE_READ,
+	};
+}
+
+/* Bind a type 2 window through the responder's queue pair: the status. */
+static int bind2(struct pair *p, struct ibv_mw *mw, struct ibv_mr *mr, void *addr)
+{
+	struct ibv_send_wr *bad, wr = {
+		.opcode = IBV_WR_BIND_MW,
+		.send_flags = IBV_SEND_SIGNALED,
+		.bind_mw = {
+			.mw = mw,
+			.rkey = ibv_inc_rkey(mw->rkey),
+			.bind_info = window(mr, addr),
+		},
+	};
+	int status;
+
+	if (ibv_post_send(p->qp[1], &wr, &bad))
+		return -1;
+	status = completion(p->cq[1]);
+	if (status == IBV_WC_SUCCESS)
+		mw->rkey = wr.bind_mw.rkey;
+	return status;
+}
+
+static int bind1(struct pair *p, struct ibv_mw *mw, struct ibv_mr *mr, void *addr)
+{
+	struct ibv_mw_bind bind = {
+		.send_flags = IBV_SEND_SIGNALED,
+		.bind_info = window(mr, addr),
+	};
+
+	if (ibv_bind_mw(p->qp[1], mw, &bind))
+		return -1;
+	return completion(p->cq[1]);
+}
+
+FIXTURE_SETUP(revoked)
+{
+	VERBS_SETUP(&self->v);
+	pair_begin(_metadata, &self->v, &self->p);
+	make_file(_metadata, &self->f, "f", MIB, BASE_PAGES);
+	take_lease(_metadata, &self->f, true);
+	self->vm_pin = vm_pin_kb();
+	ASSERT_REG(self->mr, &self->v, self->f.map, LEN, ACCESS_RW);
+	self->mw = ibv_alloc_mw(self->v.pd, IBV_MW_TYPE_1);
+	ASSERT_NE(NULL, self->mw);
+	self->mw2 = ibv_alloc_mw(self->v.pd, IBV_MW_TYPE_2);
+	ASSERT_NE(NULL, self->mw2);
+	ASSERT_EQ(IBV_WC_SUCCESS, bind1(&self->p, self->mw, self->mr,
+					self->f.map));
+	ASSERT_EQ(IBV_WC_SUCCESS, bind2(&self->p, self->mw2, self->mr,
+					self->f.map));
+	ASSERT_EQ(IBV_WC_SUCCESS, remote_write(&self->v, &self->p, self->mr,
+					       self->f.map, LEN, 1));
+	set_pattern(self->v.buf, PAGE, 2);
+	ASSERT_EQ(IBV_WC_SUCCESS, rdma(&self->p, IBV_WR_RDMA_WRITE,
+				       self->v.buf_mr, self->v.buf, PAGE,
+				       self->f.map, self->mw->rkey));
+	ASSERT_EQ(IBV_WC_SUCCESS, rdma(&self->p, IBV_WR_RDMA_WRITE,
+				       self->v.buf_mr, self->v.buf, PAGE,
+				       self->f.map, self->mw2->rkey));
+
+	if (variant->deadline) {
+		set_grace(1);
+		ASSERT_EQ(0, other_does(_metadata, op_truncate, &self->f, 0, 0));
+		ASSERT_EQ(0, ftruncate(self->f.fd, MIB));
+	} else {
+		set_grace(GRACE_LONG);
+		ASSERT_EQ(0, close(self->f.lease_fd));
+	}
+	ASSERT_TRUE(wait_for(count_pins(getpid(), "revoked") == 1));
+	/* What the file has now has to stay. */
+	ASSERT_EQ(0, write_pattern(self->f.fd, 0, LEN, 3));
+}
+
+FIXTURE_TEARDOWN_PARENT(revoked)
+{
+	environment_clean();
+}
+
+/* Use the region from the remote side: never success, and the file is as it was. */
+#define refused(status, opcode, len, key)				\
+do {									\
+	set_pattern(self->v.buf, BUF_SIZE, 4);				\
+	EXPECT_EQ(status, rdma(&self->p, opcode, self->v.buf_mr,	\
+			       self->v.buf, len, self->f.map, key));	\
+	EXPECT_EQ(-1, file_differs(self->f.fd, 0, LEN, 3));		\
+} while (0)
+
+/* Breaks if the driver goes by the key alone, or by a reference to the region. */
+TEST_F(revoked, V2_remote_write)
+{
+	refused(IBV_WC_REM_ACCESS_ERR, IBV_WR_RDMA_WRITE, PAGE, self->mr->rkey);
+}
+
+TEST_F(revoked, V2_remote_write_of_many_packets)
+{
+	refused(IBV_WC_REM_ACCESS_ERR, IBV_WR_RDMA_WRITE, LEN, self->mr->rkey);
+}
+
+TEST_F(revoked, V2_remote_read)
+{
+	refused(IBV_WC_REM_ACCESS_ERR, IBV_WR_RDMA_READ, LEN, self->mr->rkey);
+	/* Nothing of the file was read either. */
+	set_pattern(self->v.buf + LEN, LEN, 4);
+	EXPECT_EQ(0, memcmp(self->v.buf, self->v.buf + LEN, LEN));
+}
+
+TEST_F(revoked, V2_remote_atomic)
+{
+	refused(IBV_WC_REM_ACCESS_ERR, IBV_WR_ATOMIC_FETCH_AND_ADD, 8,
+		self->mr->rkey);
+}
+
+/* Breaks if a window is asked, and not the region behind it. */
+TEST_F(revoked, V2_window_bound_before)
+{
+	refused(IBV_WC_REM_ACCESS_ERR, IBV_WR_RDMA_WRITE, PAGE, self->mw->rkey);
+}
+
+TEST_F(revoked, V2_window_bound_before_type_2)
+{
+	refused(IBV_WC_REM_ACCESS_ERR, IBV_WR_RDMA_READ, PAGE, self->mw2->rkey);
+}
+
+TEST_F(revoked, V2_bind_a_window)
+{
+	struct ibv_mw *mw = ibv_alloc_mw(self->v.pd, IBV_MW_TYPE_2);
+
+	ASSERT_NE(NULL, mw);
+	EXPECT_EQ(IBV_WC_MW_BIND_ERR, bind2(&self->p, mw, self->mr,
+					    self->f.map));
+	EXPECT_EQ(0, ibv_dealloc_mw(mw));
+}
+
+/* The region is used by its own side, as a source and as a sink. */
+TEST_F(revoked, V2_local_send)
+{
+	ASSERT_EQ(0, post_recv(self->p.qp[1], self->v.buf_mr, self->v.buf, LEN));
+	EXPECT_EQ(IBV_WC_LOC_PROT_ERR,
+		  rdma(&self->p, IBV_WR_SEND, self->mr, self->f.map, LEN, NULL,
+		       0));
+}
+
+TEST_F(revoked, V2_local_source_of_a_write)
+{
+	set_pattern(self->v.buf, LEN, 4);
+	EXPECT_EQ(IBV_WC_LOC_PROT_ERR,
+		  rdma(&self->p, IBV_WR_RDMA_WRITE, self->mr, self->f.map, LEN,
+		       self->v.buf, self->v.buf_mr->rkey));
+}
+
+TEST_F(revoked, V2_local_sink_of_a_read)
+{
+	set_pattern(self->v.buf, LEN, 4);
+	EXPECT_EQ(IBV_WC_LOC_PROT_ERR,
+		  rdma(&self->p, IBV_WR_RDMA_READ, self->mr, self->f.map, LEN,
+		       self->v.buf, self->v.buf_mr->rkey));
+	EXPECT_EQ(-1, file_differs(self->f.fd, 0, LEN, 3));
+}
+
+TEST_F(revoked, V2_receive_buffer)
+{
+	set_pattern(self->v.buf, LEN, 4);
+	ASSERT_EQ(0, post_recv(self->p.qp[1], self->mr, self->f.map, LEN));
+	EXPECT_EQ(IBV_WC_REM_OP_ERR,
+		  rdma(&self->p, IBV_WR_SEND, self->v.buf_mr, self->v.buf, LEN,
+		       NULL, 0));
+	EXPECT_EQ(IBV_WC_LOC_PROT_ERR, completion(self->p.cq[1]));
+	EXPECT_EQ(-1, file_differs(self->f.fd, 0, LEN, 3));
+}
+
+/* Breaks if a revoke moves queue pairs, or anything but its region. */
+TEST_F(revoked, V2_others_go_on)
+{
+	struct dax_file g;
+	struct ibv_mr *mr;
+
+	/* The same queue pair, as long as it keeps off the region. */
+	EXPECT_EQ(IBV_WC_SUCCESS,
+		  rdma(&self->p, IBV_WR_RDMA_WRITE, self->v.buf_mr, self->v.buf,
+		       LEN, self->v.buf + LEN, self->v.buf_mr->rkey));
+	make_file(_metadata, &g, "g", 64 * KIB, BASE_PAGES);
+	ASSERT_EQ(0, set_lease(g.fd));
+	ASSERT_REG(mr, &self->v, g.map, 64 * KIB, ACCESS_RW);
+	EXPECT_EQ(IBV_WC_SUCCESS, remote_write(&self->v, &self->p, mr, g.map,
+					       64 * KIB, 5));
+	EXPECT_EQ(-1, file_differs(g.fd, 0, 64 * KIB, 5));
+	EXPECT_EQ(-1, file_differs(self->f.fd, 0, LEN, 3));
+}
+
+/*
+ * Breaks if keys are returned at the revoke: a peer that still has them would
+ * write to somebody else's memory.
+ */
+TEST_F(revoked, V2_keys_stay_taken)
+{
+	struct ibv_mr *more[300];
+	unsigned int i;
+
+	for (i = 0; i < ARRAY_SIZE(more); i++) {
+		more[i] = ibv_reg_mr(self->v.pd, self->v.buf, PAGE, ACCESS_RW);
+		ASSERT_NE(NULL, more[i]);
+		/* rxe: the index is above the lowest byte, which is a version. */
+		ASSERT_NE(self->mr->lkey >> 8, more[i]->lkey >> 8);
+		ASSERT_NE(self->mr->rkey >> 8, more[i]->rkey >> 8);
+	}
+	refused(IBV_WC_REM_ACCESS_ERR, IBV_WR_RDMA_WRITE, PAGE, self->mr->rkey);
+	for (i = 0; i < ARRAY_SIZE(more); i++)
+		ASSERT_EQ(0, ibv_dereg_mr(more[i]));
+}
+
+/* Pages come back at the revoke, the region itself at dereg, each of them once. */
+TEST_F(revoked, V3_dereg_succeeds)
+{
+	EXPECT_EQ(self->vm_pin, vm_pin_kb());
+	EXPECT_EQ(1, count_pins(getpid(), "revoked"));
+	ASSERT_EQ(0, ibv_dealloc_mw(self->mw));
+	ASSERT_EQ(0, ibv_dealloc_mw(self->mw2));
+	EXPECT_EQ(0, ibv_dereg_mr(self->mr));
+	EXPECT_EQ(self->vm_pin, vm_pin_kb());
+	EXPECT_EQ(0, count_pins(getpid(), NULL));
+	EXPECT_EQ(-1, file_differs(self->f.fd, 0, LEN, 3));
+}
+
+/* Breaks if a rereg brings the keys back to life over pages that are gone. */
+TEST_F(revoked, V3_rereg_is_einval)
+{
+	EXPECT_EQ(-EINVAL, rereg_access(self->mr, ACCESS_RO));
+	EXPECT_EQ(-EINVAL, rereg_access(self->mr, ACCESS_RW));
+	/* It is the revoke that is to blame. */
+	EXPECT_EQ(0, rereg_access(self->v.buf_mr, ACCESS_RW));
+	refused(IBV_WC_REM_ACCESS_ERR, IBV_WR_RDMA_WRITE, PAGE, self->mr->rkey);
+}
+
+/* A context that is closed with everything in it. */
+TEST_F(revoked, V3_close_of_the_context)
+{
+	close(self->v.ctx->cmd_fd);
+	EXPECT_EQ(-1, file_differs(self->f.fd, 0, LEN, 3));
+	EXPECT_EQ(0, other_does(_metadata, op_truncate, &self->f, 0, 0));
+}
+
+/* --- in flight ---------------------------------------------------------------------- */
+
+FIXTURE(flight)
+{
+	struct verbs v;
+	struct dax_file f;
+};
+
+FIXTURE_SETUP(flight)
+{
+	VERBS_SETUP(&self->v);
+	set_grace(GRACE_LONG);
+	make_file(_metadata, &self->f, "f", MIB, BASE_PAGES);
+}
+
+FIXTURE_TEARDOWN_PARENT(flight)
+{
+	environment_clean();
+}
+
+/* Rounds of a race: as many as fit in, but some on the slowest machine, too. */
+#define RACE_MS		4000
+#define RACE_ROUNDS	5
+#define for_race(i, begin) \
+	for (i = 0; i < RACE_ROUNDS || now_ms() - (begin) < RACE_MS; i++)
+
+static int take_other(struct __test_metadata *const _metadata,
+		      struct dax_file *f)
+{
+	int fd = open(f->path, O_RDWR | O_CLOEXEC);
+
+	ASSERT_LE(0, fd);
+	ASSERT_EQ(0, set_lease(fd));
+	return fd;
+}
+
+/*
+ * A message of hundreds of packets is under way when the region is revoked.
+ * Breaks if the driver looks at the region once per message: then packets reach
+ * the file after the revoke, or the message is reported complete although the
+ * rest was dropped.
+ */
+TEST_F(flight, V1_write_in_flight)
+{
+	long begin = now_ms();
+	char *after = malloc(LEN);
+	int i, success = 0, cut = 0;
+
+	ASSERT_NE(NULL, after);
+	for_race(i, begin) {
+		int lease = take_other(_metadata, &self->f), status;
+		struct ibv_mr *mr;
+		struct pair p;
+
+		pair_begin(_metadata, &self->v, &p);
+		ASSERT_REG(mr, &self->v, self->f.map, LEN, ACCESS_RW);
+		memset(self->f.map, 0, LEN);
+		memset(self->v.buf, 0x55, LEN);
+		ASSERT_EQ(0, post(p.qp[0], IBV_WR_RDMA_WRITE, self->v.buf_mr,
+				  self->v.buf, LEN, self->f.map, mr->rkey));
+		/* At least one packet has arrived; more from round to round. */
+		ASSERT_TRUE(wait_for(((volatile char *)
+				self->f.map)[(i * 7 * PAGE) % LEN]));
+		ASSERT_EQ(0, close(lease));
+		ASSERT_TRUE(wait_for(count_pins(getpid(), "revoked") == 1));
+		memcpy(after, self->f.map, LEN);
+
+		status = completion(p.cq[0]);
+		EXPECT_EQ(0, memcmp(after, self->f.map, LEN)) {
+			TH_LOG("written to after the revoke, round %d", i);
+		}
+		if (status == IBV_WC_SUCCESS) {
+			success++;
+			EXPECT_EQ(0, memcmp(after, self->v.buf, LEN)) {
+				TH_LOG("success of what did not arrive");
+			}
+		} else {
+			cut++;
+			EXPECT_EQ(IBV_WC_REM_ACCESS_ERR, status);
+		}
+		EXPECT_EQ(0, ibv_dereg_mr(mr));
+		pair_end(_metadata, &p);
+	}
+	TH_LOG("%d rounds: %d before, %d during the revoke", i, success, cut);
+	EXPECT_LT(0, cut);
+}
+
+/* The same for reading: what the file gets after the revoke is not for the peer. */
+TEST_F(flight, V1_read_in_flight)
+{
+	long begin = now_ms();
+	int i, success = 0, cut = 0;
+	size_t at;
+
+	for_race(i, begin) {
+		int lease = take_other(_metadata, &self->f), status;
+		struct ibv_mr *mr;
+		struct pair p;
+
+		pair_begin(_metadata, &self->v, &p);
+		memset(self->f.map, 0x55, LEN);
+		ASSERT_REG(mr, &self->v, self->f.map, LEN, ACCESS_RO);
+		memset(self->v.buf, 0, LEN);
+		ASSERT_EQ(0, post(p.qp[0], IBV_WR_RDMA_READ, self->v.buf_mr,
+				  self->v.buf, LEN, self->f.map, mr->rkey));
+		ASSERT_TRUE(wait_for(((volatile char *)
+				self->v.buf)[(i * 7 * PAGE) % LEN]));
+		ASSERT_EQ(0, close(lease));
+		ASSERT_TRUE(wait_for(count_pins(getpid(), "revoked") == 1));
+		memset(self->f.map, 0xaa, LEN);
+
+		status = completion(p.cq[0]);
+		for (at = 0; at < LEN; at++)
+			if (self->v.buf[at] == (char)0xaa)
+				break;
+		EXPECT_EQ(LEN, at) {
+			TH_LOG("read after the revoke, round %d", i);
+		}
+		if (status == IBV_WC_SUCCESS) {
+			success++;
+		} else {
+			cut++;
+			EXPECT_EQ(IBV_WC_REM_ACCESS_ERR, status);
+		}
+		EXPECT_EQ(0, ibv_dereg_mr(mr));
+		pair_end(_metadata, &p);
+	}
+	TH_LOG("%d rounds: %d before, %d during the revoke", i, success, cut);
+	EXPECT_LT(0, cut);
+}
+
+/* The revoked region is on the requester's own side. */
+TEST_F(flight, V1_local_source_in_flight)
+{
+	long begin = now_ms();
+	int i, success = 0, cut = 0;
+	size_t at;
+
+	for_race(i, begin) {
+		int lease = take_other(_metadata, &self->f), status;
+		struct ibv_mr *mr;
+		struct pair p;
+
+		pair_begin(_metadata, &self->v, &p);
+		memset(self->f.map, 0x55, LEN);
+		ASSERT_REG(mr, &self->v, self->f.map, LEN, ACCESS_RW);
+		memset(self->v.buf, 0, LEN);
+		ASSERT_EQ(0, post(p.qp[0], IBV_WR_RDMA_WRITE, mr, self->f.map,
+				  LEN, self->v.buf, self->v.buf_mr->rkey));
+		ASSERT_TRUE(wait_for(((volatile char *)
+				self->v.buf)[(i * 7 * PAGE) % LEN]));
+		ASSERT_EQ(0, close(lease));
+		ASSERT_TRUE(wait_for(count_pins(getpid(), "revoked") == 1));
+		memset(self->f.map, 0xaa, LEN);
+
+		status = completion(p.cq[0]);
+		for (at = 0; at < LEN; at++)
+			if (self->v.buf[at] == (char)0xaa)
+				break;
+		EXPECT_EQ(LEN, at) {
+			TH_LOG("sent after the revoke, round %d", i);
+		}
+		if (status == IBV_WC_SUCCESS) {
+			success++;
+		} else {
+			cut++;
+			EXPECT_EQ(IBV_WC_LOC_PROT_ERR, status);
+		}
+		EXPECT_EQ(0, ibv_dereg_mr(mr));
+		pair_end(_metadata, &p);
+	}
+	TH_LOG("%d rounds: %d before, %d during the revoke", i, success, cut);
+	EXPECT_LT(0, cut);
+}
+
+struct closer {
+	pthread_barrier_t *barrier;
+	int fd;
+};
+
+static void *close_at_barrier(void *arg)
+{
+	struct closer *c = arg;
+
+	pthread_barrier_wait(c->barrier);
+	close(c->fd);
+	return NULL;
+}
+
+/* Breaks if both the revoke and the dereg, or neither, unpin the pages. */
+TEST_F(flight, V1_dereg_against_revoke)
+{
+	long begin = now_ms(), vm_pin = vm_pin_kb();
+	pthread_barrier_t barrier;
+	int i;
+
+	ASSERT_EQ(0, pthread_barrier_init(&barrier, NULL, 2));
+	for_race(i, begin) {
+		struct closer c = { .barrier = &barrier };
+		struct ibv_mr *mr;
+		pthread_t t;
+
+		c.fd = take_other(_metadata, &self->f);
+		ASSERT_REG(mr, &self->v, self->f.map, LEN, ACCESS_RW);
+		ASSERT_EQ(0, pthread_create(&t, NULL, close_at_barrier, &c));
+		pthread_barrier_wait(&barrier);
+		ASSERT_EQ(0, ibv_dereg_mr(mr));
+		ASSERT_EQ(0, pthread_join(t, NULL));
+		ASSERT_TRUE(wait_for(count_pins(getpid(), NULL) == 0));
+		ASSERT_EQ(vm_pin, vm_pin_kb());
+	}
+	TH_LOG("%d rounds", i);
+}
+
+/* And the registration against the revoke: all of the region, or none. */
+TEST_F(flight, V1_reg_against_revoke)
+{
+	long begin = now_ms(), vm_pin = vm_pin_kb();
+	int i, refused = 0, revoked = 0;
+	pthread_barrier_t barrier;
+
+	ASSERT_EQ(0, pthread_barrier_init(&barrier, NULL, 2));
+	for_race(i, begin) {
+		struct closer c = { .barrier = &barrier };
+		struct ibv_mr *mr;
+		pthread_t t;
+		int err;
+
+		c.fd = take_other(_metadata, &self->f);
+		ASSERT_EQ(0, pthread_create(&t, NULL, close_at_barrier, &c));
+		pthread_barrier_wait(&barrier);
+		mr = reg(&self->v, self->f.map, MIB, ACCESS_RW, &err);
+		ASSERT_EQ(0, pthread_join(t, NULL));
+		if (mr) {
+			revoked++;
+			ASSERT_TRUE(wait_for(count_pins(getpid(), "revoked") ==
+					     1));
+			ASSERT_EQ(0, ibv_dereg_mr(mr));
+		} else {
+			refused++;
+			ASSERT_EQ(-EOPNOTSUPP, err);
+		}
+		ASSERT_TRUE(wait_for(count_pins(getpid(), NULL) == 0));
+		ASSERT_EQ(vm_pin, vm_pin_kb());
+	}
+	TH_LOG("%d rounds: %d refused, %d revoked", i, refused, revoked);
+}
+
+/* --- I1: the blocks ------------------------------------------------------------------ */
+
+FIXTURE(reuse)
+{
+	struct verbs v;
+	struct dax_file f;
+	struct ibv_mr *mr;
+	uint64_t block;
+};
+
+FIXTURE_VARIANT(reuse)
+{
+	op_fn op;
+};
+
+FIXTURE_VARIANT_ADD(reuse, truncate) { op_truncate };
+FIXTURE_VARIANT_ADD(reuse, punch) { op_punch };
+
+FIXTURE_SETUP(reuse)
+{
+	VERBS_SETUP(&self->v);
+	set_grace(1);
+	make_file(_metadata, &self->f, "f", LEN, BASE_PAGES);
+	take_lease(_metadata, &self->f, false);
+	self->block = block_of(self->f.fd, 0, NULL);
+	ASSERT_NE(0UL, self->block);
+	ASSERT_REG(self->mr, &self->v, self->f.map, LEN, ACCESS_RW);
+}
+
+FIXTURE_TEARDOWN_PARENT(reuse)
+{
+	environment_clean();
+}
+
+struct peer {
+	struct __test_metadata *metadata;
+	struct verbs *v;
+	struct ibv_mr *mr;
+	void *remote;
+	int writes, refused;
+	bool stop;
+};
+
+/* The remote peer: writes, and connects again whenever it is refused. */
+static void *peer_hammers(void *arg)
+{
+	struct peer *peer = arg;
+	struct __test_metadata *const _metadata = peer->metadata;
+	struct pair p;
+	int status;
+
+	while (!__atomic_load_n(&peer->stop, __ATOMIC_ACQUIRE)) {
+		pair_begin(_metadata, peer->v, &p);
+		do {
+			status = rdma(&p, IBV_WR_RDMA_WRITE, peer->v->buf_mr,
+				      peer->v->buf, LEN, peer->remote,
+				      peer->mr->rkey);
+			if (status == IBV_WC_SUCCESS)
+				__atomic_fetch_add(&peer->writes, 1,
+						   __ATOMIC_RELEASE);
+			else
+				__atomic_fetch_add(&peer->refused, 1,
+						   __ATOMIC_RELEASE);
+		} while (status == IBV_WC_SUCCESS &&
+			 !__atomic_load_n(&peer->stop, __ATOMIC_ACQUIRE));
+		pair_end(_metadata, &p);
+	}
+	return NULL;
+}
+
+/* Where in a file are these blocks of the device?  -1: nowhere. */
+static off_t find_block(int fd, off_t size, uint64_t block)
+{
+	struct {
+		struct fiemap map;
+		struct fiemap_extent extent[64];
+	} f;
+	off_t at = 0;
+	unsigned int i;
+
+	while (at < size) {
+		memset(&f, 0, sizeof(f));
+		f.map.fm_start = at;
+		f.map.fm_length = size - at;
+		f.map.fm_flags = FIEMAP_FLAG_SYNC;
+		f.map.fm_extent_count = 64;
+		if (ioctl(fd, FS_IOC_FIEMAP, &f.map) || !f.map.fm_mapped_extents)
+			return -1;
+		for (i = 0; i < f.map.fm_mapped_extents; i++) {
+			struct fiemap_extent *e = &f.extent[i];
+
+			if (block >= e->fe_physical &&
+			    block < e->fe_physical + e->fe_length)
+				return e->fe_logical + block - e->fe_physical;
+			at = e->fe_logical + e->fe_length;
+		}
+	}
+	return -1;
+}
+
+/*
+ * The device's peer goes on writing while the file loses its blocks, and while
+ * somebody else gets them.  Breaks if the operation returns before the device
+ * has let go, or if anything later reaches the blocks.
+ */
+TEST_F(reuse, I1_new_owner_of_the_blocks_is_safe)
+{
+	struct peer peer = {
+		.metadata = _metadata,
+		.v = &self->v,
+		.mr = self->mr,
+		.remote = self->f.map,
+	};
+	char path[300];
+	pthread_t t;
+	int other, writes, refused;
+	off_t size, at;
+
+	set_pattern(self->v.buf, LEN, 1);
+	ASSERT_EQ(0, pthread_create(&t, NULL, peer_hammers, &peer));
+	ASSERT_TRUE(wait_for(__atomic_load_n(&peer.writes, __ATOMIC_ACQUIRE)));
+	ASSERT_EQ(0, other_does(_metadata, variant->op, &self->f, 0, LEN));
+	writes = __atomic_load_n(&peer.writes, __ATOMIC_ACQUIRE);
+
+	/* Somebody takes all the space there is, and so these blocks. */
+	snprintf(path, sizeof(path), "%s/other", mnt);
+	other = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0666);
+	ASSERT_LE(0, other);
+	for (size = 0, at = 64 * MIB; at >= (off_t)LEN; )
+		if (fallocate(other, 0, size, at))
+			at /= 2;
+		else
+			size += at;
+	at = find_block(other, size, self->block);
+	ASSERT_LE(0, at) {
+		TH_LOG("the blocks were not given to the other file");
+	}
+	/* Blocks of a file that small are in one piece. */
+	ASSERT_EQ(self->block + LEN - PAGE,
+		  block_of(other, at + LEN - PAGE, NULL));
+	ASSERT_EQ(0, write_pattern(other, at, LEN, 2));
+
+	refused = __atomic_load_n(&peer.refused, __ATOMIC_ACQUIRE);
+	ASSERT_TRUE(wait_for(__atomic_load_n(&peer.refused, __ATOMIC_ACQUIRE) >=
+			     refused + 3));
+	EXPECT_EQ(-1, file_differs(other, at, LEN, 2));
+	EXPECT_EQ(writes, peer.writes) {
+		TH_LOG("a write succeeded after the blocks were taken");
+	}
+	__atomic_store_n(&peer.stop, true, __ATOMIC_RELEASE);
+	ASSERT_EQ(0, pthread_join(t, NULL));
+	EXPECT_EQ(-1, file_differs(other, at, LEN, 2));
+	EXPECT_EQ(0, ibv_dereg_mr(self->mr));
+	EXPECT_EQ(-1, file_differs(other, at, LEN, 2));
+}
+
+LAYOUT_LEASE_TEST_MAIN
