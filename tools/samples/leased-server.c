@@ -393,9 +393,11 @@ static void on_signal(struct server *s)
 	default:
 		/*
 		 * The recall, or SIGIO: what the kernel sends instead when its
-		 * queue of realtime signals is full.  It may be late: ask.
+		 * queue of realtime signals is full.  We do not ask whether it
+		 * is still pending: had we slept over it, the region would be
+		 * revoked by now, and registering again is the answer to that.
 		 */
-		if (s->state == SERVING && breaking(s)) {
+		if (s->state == SERVING) {
 			printf("generation %u: recalled\n", s->generation);
 			pause_clients(s);
 		}
