@@ -43,6 +43,11 @@
 #define F_BREAKING	0x100
 #endif
 
+/* A test may ask for another file system than mkfs.xfs makes by itself. */
+#ifndef MKFS_OPTIONS
+#define MKFS_OPTIONS	""
+#endif
+
 /* A debug kernel in an emulator is slow; no test waits that long in vain. */
 #undef TEST_TIMEOUT_DEFAULT
 #define TEST_TIMEOUT_DEFAULT	240
@@ -279,7 +284,9 @@ static inline void environment_begin(int argc, char **argv)
 	strcpy(mnt, "/tmp/layout_lease.XXXXXX");
 	if (!mkdtemp(mnt))
 		ksft_exit_fail_msg("mkdtemp: %m\n");
-	if (run("mkfs.xfs -q -f -L " LABEL " %s", xfs_dev) ||
+	/* Stripes make the allocator align what is large enough for a PMD. */
+	if (run("mkfs.xfs -q -f -L " LABEL " -d su=2m,sw=1 -l su=32k "
+		MKFS_OPTIONS " %s", xfs_dev) ||
 	    mount_fs(xfs_dev, mnt, "xfs", "dax=always"))
 		ksft_exit_fail_msg("no XFS on %s: %m\n", xfs_dev);
 	chmod(mnt, 0777);
@@ -607,18 +614,22 @@ static inline bool reap(pid_t pid, int *status)
 static inline void call_start(struct __test_metadata *const _metadata,
 			      struct call *c, call_fn fn, const void *arg)
 {
+	pid_t pid;
+
 	c->res = shared_zalloc(sizeof(*c->res));
 	ASSERT_NE(NULL, c->res);
 	c->res->begin = now_ms();
-	c->pid = fork_child();
-	ASSERT_LE(0, c->pid);
-	if (c->pid == 0) {
+	/* @c may be in memory that is shared with the child. */
+	pid = fork_child();
+	ASSERT_LE(0, pid);
+	if (pid == 0) {
 		c->res->begin = now_ms();
 		c->res->ret = fn(arg);
 		c->res->end = now_ms();
 		__atomic_store_n(&c->res->done, true, __ATOMIC_RELEASE);
 		_exit(0);
 	}
+	c->pid = pid;
 }
 
 static inline bool call_done(const struct call *c)

@@ -368,6 +368,21 @@ static inline int holder_do(char command, struct dax_file *f,
 	}
 }
 
+/* A queue that is still mapped is a share in the RDMA context that made it. */
+static inline void unmap_queues(void)
+{
+	FILE *maps = fopen("/proc/self/maps", "r");
+	unsigned long start, end;
+	char line[512];
+
+	while (maps && fgets(line, sizeof(line), maps))
+		if (strstr(line, "/uverbs") &&
+		    sscanf(line, "%lx-%lx", &start, &end) == 2)
+			munmap((void *)start, end - start);
+	if (maps)
+		fclose(maps);
+}
+
 /* Start a process that leases and registers a part of a file. */
 static inline void holder_begin(struct __test_metadata *const _metadata,
 				struct holder *h, const char *path, off_t off,
@@ -379,11 +394,13 @@ static inline void holder_begin(struct __test_metadata *const _metadata,
 	struct ibv_mr *mr;
 	int pair[2], ret;
 	char command;
+	pid_t pid;
 
 	ASSERT_EQ(0, socketpair(AF_UNIX, SOCK_STREAM, 0, pair));
-	h->pid = fork_child();
-	ASSERT_LE(0, h->pid);
-	if (h->pid) {
+	pid = fork_child();
+	ASSERT_LE(0, pid);
+	if (pid) {
+		h->pid = pid;
 		close(pair[1]);
 		h->sock = pair[0];
 		setsockopt(h->sock, SOL_SOCKET, SO_RCVTIMEO, &limit,
@@ -396,6 +413,7 @@ static inline void holder_begin(struct __test_metadata *const _metadata,
 	/* Keep nothing of the parent's. */
 	dup2(pair[1], 3);
 	close_range(4, ~0U, 0);
+	unmap_queues();
 	strcpy(f.path, path);
 	ret = verbs_find(&v) ? 0 : -ENODEV;
 	if (!ret) {
