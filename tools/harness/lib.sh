@@ -81,12 +81,14 @@ run_logged()
 	say "$_what (log: $_log)"
 	"$@" >"$_log" 2>&1 </dev/null &
 	_pid=$!
-	_t=0
+	_start=$(date +%s)
+	_shown=0
 	while kill -0 "$_pid" 2>/dev/null; do
 		sleep 1
-		_t=$((_t + 1))
-		[ $((_t % 10)) -ne 0 ] ||
-			printf '   ... %d s %s\n' "$_t" "$(progress "$_log")"
+		_t=$(($(date +%s) - _start))
+		[ $((_t - _shown)) -ge 10 ] || continue
+		_shown=$_t
+		printf '   ... %d s %s\n' "$_t" "$(progress "$_log")"
 	done
 	wait "$_pid"
 }
