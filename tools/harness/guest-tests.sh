@@ -12,7 +12,7 @@ cd "$dir" || exit 1
 for prog; do
 	echo "# selftests: layout_lease: $prog"
 	echo "selftests: layout_lease: $prog" >/dev/kmsg
-	out=/run/guest/$prog.out
+	out=/run/$prog.out
 	: >"$out"
 	# Not through a pipe, which a child left behind would keep open; and in a
 	# session of its own, so that such children can be found.
@@ -20,7 +20,8 @@ for prog; do
 	setsid -w sh -c 'echo $$ >/run/session; exec timeout -k 10 "$@"' \
 		sh "$limit" "./$prog" >"$out" 2>&1 &
 	pid=$!
-	tail -n +1 -s 0.2 -f --pid=$pid "$out"
+	# The directory of the run is on 9p, where reading what grows may fail.
+	tail -n +1 -s 0.2 -f --pid=$pid "$out" | tee "/run/guest/$prog.out"
 	wait $pid
 	echo $? >"/run/guest/$prog.exit"
 	pkill -KILL -s "$(cat /run/session)"
