@@ -606,9 +606,27 @@ static inline pid_t fork_child(void)
 	return pid;
 }
 
+/* Where does a process hang that should have come to an end? */
+static inline void tell_stack(pid_t pid)
+{
+	char path[64], text[4096], *line, *save;
+
+	snprintf(path, sizeof(path), "/proc/%d/stack", pid);
+	if (read_text(path, text, sizeof(text), sizeof(text)) < 0)
+		return;
+	fprintf(TH_LOG_STREAM, "# process %d hangs:\n", pid);
+	for (line = strtok_r(text, "\n", &save); line;
+	     line = strtok_r(NULL, "\n", &save))
+		fprintf(TH_LOG_STREAM, "#  %s\n", line);
+}
+
 static inline bool reap(pid_t pid, int *status)
 {
-	return wait_for(waitpid(pid, status, WNOHANG) == pid);
+	bool ok = wait_for(waitpid(pid, status, WNOHANG) == pid);
+
+	if (!ok)
+		tell_stack(pid);
+	return ok;
 }
 
 static inline void call_start(struct __test_metadata *const _metadata,
@@ -643,6 +661,7 @@ static inline int call_wait(const struct call *c)
 	int status;
 
 	if (!wait_for(call_done(c))) {
+		tell_stack(c->pid);
 		kill(c->pid, SIGKILL);
 		return -ETIME;
 	}

@@ -3,6 +3,8 @@
  * A pin never outlives its lease: giving it back (L5), the end of the open file
  * description (L6), and sharing it (L7).
  */
+#include <linux/userfaultfd.h>
+
 #include "verbs_util.h"
 
 FIXTURE(life)
@@ -276,6 +278,49 @@ TEST_F(process, L6_killed_taker_with_a_context_that_lives)
 	kill(c.pid, SIGKILL);
 	ASSERT_TRUE(reap(c.pid, &status));
 	EXPECT_TRUE(wait_for(count_pins(getpid(), "revoked") == 1));
+	EXPECT_EQ(0, in_child(_metadata, run_op, &op));
+}
+
+/* Registers over a file and memory that nobody ever fills. */
+static int register_asleep(const void *arg)
+{
+	struct uffdio_api api = { .api = UFFD_API };
+	struct uffdio_register range = { .mode = UFFDIO_REGISTER_MODE_MISSING };
+	struct dax_file f;
+	struct verbs v;
+	int uffd;
+
+	f.fd = open(arg, O_RDWR);
+	f.map = mmap(NULL, 64 * KIB + PAGE, PROT_READ | PROT_WRITE,
+		     MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	if (!verbs_find(&v) || f.map == MAP_FAILED || set_lease(f.fd) ||
+	    map_at(f.map, f.fd, 64 * KIB, PROT_READ | PROT_WRITE, 0) ==
+	    MAP_FAILED)
+		return -errno;
+	v.pd = ibv_alloc_pd(v.ctx);
+	uffd = syscall(__NR_userfaultfd, O_CLOEXEC | O_NONBLOCK);
+	range.range.start = (uintptr_t)f.map + 64 * KIB;
+	range.range.len = PAGE;
+	if (!v.pd || ioctl(uffd, UFFDIO_API, &api) ||
+	    ioctl(uffd, UFFDIO_REGISTER, &range))
+		return -errno;
+	ibv_reg_mr(v.pd, f.map, 64 * KIB + PAGE, ACCESS_RW);
+	return -EPROTO;
+}
+
+/* Breaks if a registration that never ends survives its process. */
+TEST_F(process, L6_killed_while_registering)
+{
+	struct op op = { .fn = op_truncate };
+	struct call c;
+
+	strcpy(op.path, self->path);
+	call_start(_metadata, &c, register_asleep, self->path);
+	ASSERT_TRUE(wait_for(call_done(&c) ||
+			     count_pins(c.pid, "registering") == 1));
+	EXPECT_TRUE(call_kill(&c)) {
+		TH_LOG("register_asleep: %d", c.res->ret);
+	}
 	EXPECT_EQ(0, in_child(_metadata, run_op, &op));
 }
 
