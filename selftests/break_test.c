@@ -1,17 +1,20 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Breaks: whose pins an operation recalls (B1), which operations do (B2), what
- * the holder hears (B3), deadlines (B4, B6, I2), who does not wait (B7, B8), and
- * what everybody else notices meanwhile (B9).
+ * Breaks: whose pins an operation recalls (B1), what the holder hears (B3),
+ * deadlines (B4, B6, I2), who does not wait (B7, B8), and what everybody else
+ * notices meanwhile (B9).  Which operations break (B2) is in op_test.
  */
-#include <sys/xattr.h>
-
 #include "verbs_util.h"
 
-/* A file of 1 MiB, of which this part is pinned; operations start there. */
-#define PIN_AT		(512 * KIB)
-#define PIN_LEN		(64 * KIB)
-#define REST		(512 * KIB)
+/*
+ * A file of 1 MiB or, in PMDs, of 6 MiB, of which this part is pinned, a page of
+ * each entry at least; operations start there.  What is in front of it and
+ * behind is in other entries.
+ */
+#define FILE_SIZE	(variant->pages == PMD_PAGES ? 3 * PMD : MIB)
+#define PIN_AT		(variant->pages == PMD_PAGES ? PMD : 512 * KIB)
+#define PIN_LEN		(variant->pages == PMD_PAGES ? PMD : 64 * KIB)
+#define REST		(FILE_SIZE - PIN_AT)
 
 FIXTURE(brk)
 {
@@ -24,18 +27,24 @@ FIXTURE(brk)
 
 FIXTURE_VARIANT(brk)
 {
+	enum fs fs;
+	enum pages pages;
 	op_fn op;
 };
 
-FIXTURE_VARIANT_ADD(brk, truncate) { op_truncate };
-FIXTURE_VARIANT_ADD(brk, punch) { op_punch };
+/* Each pair of the three once; all of them with each other are in op_test. */
+FIXTURE_VARIANT_ADD(brk, xfs_base_truncate) { XFS, BASE_PAGES, op_truncate };
+FIXTURE_VARIANT_ADD(brk, xfs_pmd_punch) { XFS, PMD_PAGES, op_punch };
+FIXTURE_VARIANT_ADD(brk, ext4_base_punch) { EXT4, BASE_PAGES, op_punch };
+FIXTURE_VARIANT_ADD(brk, ext4_pmd_truncate) { EXT4, PMD_PAGES, op_truncate };
 
 FIXTURE_SETUP(brk)
 {
 	VERBS_SETUP(&self->v);
 	pair_begin(_metadata, &self->v, &self->p);
+	use_fs(_metadata, variant->fs);
 	set_grace(GRACE_LONG);
-	make_file(_metadata, &self->f, "f", MIB, BASE_PAGES);
+	make_file(_metadata, &self->f, "f", FILE_SIZE, variant->pages);
 	take_lease(_metadata, &self->f, false);
 	ASSERT_REG(self->mr, &self->v, self->f.map + PIN_AT, PIN_LEN, ACCESS_RW);
 }
@@ -44,6 +53,14 @@ FIXTURE_TEARDOWN_PARENT(brk)
 {
 	environment_clean();
 }
+
+/* Bring the file back to its size, in pages of the same kind. */
+#define refill()							\
+do {									\
+	ASSERT_EQ(0, ftruncate(self->f.fd, FILE_SIZE));			\
+	if (variant->pages == PMD_PAGES)				\
+		ASSERT_EQ(0, fallocate(self->f.fd, 0, 0, FILE_SIZE));	\
+} while (0)
 
 #define start_break() \
 	start_op(_metadata, &self->c, variant->op, &self->f, PIN_AT, REST)
@@ -66,6 +83,7 @@ do {									\
  * Nobody answers.  Breaks if the operation waits for ever, if the region is
  * taken before its time, or if the file is changed while the device can write.
  */
+/* Rules: I2 */
 TEST_F(brk, I2_unresponsive_holder)
 {
 	set_grace(2);
@@ -84,6 +102,7 @@ TEST_F(brk, I2_unresponsive_holder)
  * The holder deregisters.  Breaks if the operation waits for the deadline all
  * the same, if the signal does not say which lease, or if the lease is lost.
  */
+/* Rules: B3 */
 TEST_F(brk, B3_dereg_is_the_whole_answer)
 {
 	siginfo_t info;
@@ -104,7 +123,7 @@ TEST_F(brk, B3_dereg_is_the_whole_answer)
 	EXPECT_EQ(-1, next_signal(NULL, 0));
 
 	/* And again from the start. */
-	ASSERT_EQ(0, ftruncate(self->f.fd, MIB));
+	refill();
 	ASSERT_REG(self->mr, &self->v, self->f.map + PIN_AT, PIN_LEN, ACCESS_RW);
 	pin_works(2);
 	EXPECT_EQ(-1, file_differs(self->f.fd, PIN_AT, PAGE, 2));
@@ -115,6 +134,7 @@ TEST_F(brk, B3_dereg_is_the_whole_answer)
 }
 
 /* Breaks if each pin, or each operation that comes along, signals once more. */
+/* Rules: B3 */
 TEST_F(brk, B3_one_signal_for_one_recall)
 {
 	struct ibv_mr *more[3];
@@ -143,6 +163,7 @@ TEST_F(brk, B3_one_signal_for_one_recall)
  * Without a signal of its own, the holder must survive: SIGIO would end it, and
  * SIGKILL is not for recalls.  It sees F_BREAKING.
  */
+/* Rules: B3 */
 TEST_F(brk, B3_no_default_signal)
 {
 	struct sigaction act;
@@ -155,7 +176,7 @@ TEST_F(brk, B3_no_default_signal)
 	EXPECT_EQ(0, ibv_dereg_mr(self->mr));
 	EXPECT_EQ(0, call_wait(&self->c));
 
-	ASSERT_EQ(0, ftruncate(self->f.fd, MIB));
+	refill();
 	ASSERT_EQ(0, fcntl(self->f.lease_fd, F_SETSIG, SIGKILL));
 	ASSERT_REG(self->mr, &self->v, self->f.map + PIN_AT, PIN_LEN, ACCESS_RW);
 	start_break();
@@ -169,6 +190,7 @@ TEST_F(brk, B3_no_default_signal)
  * A full queue of signals is the other way to SIGIO.  The holder does not hear
  * of the recall, but lives.
  */
+/* Rules: B3 */
 TEST_F(brk, B3_full_signal_queue_is_no_sigio)
 {
 	union sigval value = { };
@@ -188,6 +210,7 @@ TEST_F(brk, B3_full_signal_queue_is_no_sigio)
  * The operation is killed, the recall stands.  Breaks if the deadline or the
  * mark belongs to whoever waits.
  */
+/* Rules: B4 */
 TEST_F(brk, B4_deadline_stands_without_a_waiter)
 {
 	struct stat before, after;
@@ -213,6 +236,7 @@ TEST_F(brk, B4_deadline_stands_without_a_waiter)
 }
 
 /* Answered after the operation gave up: the mark goes with the recalled pins. */
+/* Rules: B4 */
 TEST_F(brk, B4_mark_stays_until_the_pins_are_gone)
 {
 	struct ibv_mr *more;
@@ -234,6 +258,7 @@ TEST_F(brk, B4_mark_stays_until_the_pins_are_gone)
  * A retry gets what is left of the first grace period.  The second one comes
  * when a new grace period would be one that no test survives.
  */
+/* Rules: B4 */
 TEST_F(brk, B4_retry_inherits_the_deadline)
 {
 	long begin;
@@ -255,6 +280,7 @@ TEST_F(brk, B4_retry_inherits_the_deadline)
 }
 
 /* No grace, no force: the recall is sent, the operation fails. */
+/* Rules: B6 */
 TEST_F(brk, B6_no_grace_is_etxtbsy)
 {
 	int grace;
@@ -276,6 +302,7 @@ TEST_F(brk, B6_no_grace_is_etxtbsy)
 struct thread_op {
 	op_fn op;
 	const char *path;
+	off_t off, len;
 	int ret;
 };
 
@@ -283,7 +310,7 @@ static void *op_in_thread(void *arg)
 {
 	struct thread_op *t = arg;
 
-	t->ret = t->op(t->path, PIN_AT, REST);
+	t->ret = t->op(t->path, t->off, t->len);
 	return NULL;
 }
 
@@ -291,9 +318,15 @@ static void *op_in_thread(void *arg)
  * Breaks if a process waits for itself, or if others lose their pins for an
  * operation that cannot succeed.
  */
+/* Rules: B8 */
 TEST_F(brk, B8_own_pin_is_etxtbsy_and_recalls_nobody)
 {
-	struct thread_op t = { .op = variant->op, .path = self->f.path };
+	struct thread_op t = {
+		.op = variant->op,
+		.path = self->f.path,
+		.off = PIN_AT,
+		.len = REST,
+	};
 	struct holder h;
 	pthread_t thread;
 
@@ -322,27 +355,33 @@ TEST_F(brk, B8_own_pin_is_etxtbsy_and_recalls_nobody)
 }
 
 /* What everybody may do while an operation waits; the number of what fails. */
+struct others {
+	const struct dax_file *f;
+	off_t pin, behind;
+};
+
 static int others_work(const void *arg)
 {
-	const struct dax_file *f = arg;
+	const struct others *o = arg;
+	const struct dax_file *f = o->f;
 	char path[300], byte = 1;
 	int fd, dir, step = 0;
 	char *p;
 
 #define STEP(cond) do { step++; if (!(cond)) return step * 1000 + errno; } while (0)
 	STEP((fd = open(f->path, O_RDWR)) >= 0);
-	STEP(pread(fd, &byte, 1, PIN_AT) == 1);
-	STEP(pwrite(fd, &byte, 1, PIN_AT) == 1);
+	STEP(pread(fd, &byte, 1, o->pin) == 1);
+	STEP(pwrite(fd, &byte, 1, o->pin) == 1);
 	STEP(pwrite(fd, &byte, 1, 0) == 1);
 	STEP(fsync(fd) == 0);
-	p = mmap(NULL, MIB, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	p = mmap(NULL, f->size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
 	STEP(p != MAP_FAILED);
 	/* Faults where the pin is, where the operation wants to, and before. */
-	p[PIN_AT]++;
-	p[PIN_AT + PIN_LEN]++;
+	p[o->pin]++;
+	p[o->behind]++;
 	p[PAGE]++;
-	STEP(msync(p, MIB, MS_SYNC) == 0);
-	STEP(fallocate(fd, 0, 0, MIB) == 0);
+	STEP(msync(p, f->size, MS_SYNC) == 0);
+	STEP(fallocate(fd, 0, 0, f->size) == 0);
 	STEP(fchmod(fd, 0600) == 0);
 	snprintf(path, sizeof(path), "%s.renamed", f->path);
 	STEP(rename(f->path, path) == 0);
@@ -353,7 +392,7 @@ static int others_work(const void *arg)
 	STEP((dir = open(mnt, O_RDONLY | O_DIRECTORY)) >= 0);
 	STEP(ioctl(dir, FIFREEZE, 0) == 0);
 	STEP(ioctl(dir, FITHAW, 0) == 0);
-	STEP(pwrite(fd, &byte, 1, PIN_AT) == 1);
+	STEP(pwrite(fd, &byte, 1, o->pin) == 1);
 #undef STEP
 	return 0;
 }
@@ -362,21 +401,25 @@ static int others_work(const void *arg)
  * Breaks if the operation waits with a lock, with write access, or with
  * protection against freezing held, or uninterruptibly.
  */
+/* Rules: B9 */
 TEST_F(brk, B9_others_go_on_meanwhile)
 {
+	struct others o = { &self->f, PIN_AT, PIN_AT + PIN_LEN };
+
 	start_break();
 	wait_breaking();
-	EXPECT_EQ(0, in_child(_metadata, others_work, &self->f));
+	EXPECT_EQ(0, in_child(_metadata, others_work, &o));
 	EXPECT_FALSE(call_done(&self->c));
 	pin_works(1);
 	/* It is killable, and then leaves no trace. */
 	EXPECT_TRUE(call_kill(&self->c));
-	EXPECT_EQ(0, in_child(_metadata, others_work, &self->f));
+	EXPECT_EQ(0, in_child(_metadata, others_work, &o));
 	EXPECT_EQ(0, ibv_dereg_mr(self->mr));
 	EXPECT_EQ(0, other_does(_metadata, variant->op, &self->f, PIN_AT, REST));
 }
 
 /* Breaks if times, size or set-user-ID are touched before the wait is over. */
+/* Rules: B9 */
 TEST_F(brk, B9_failed_operation_changes_nothing)
 {
 	struct op op = {
@@ -415,6 +458,7 @@ TEST_F(brk, B9_failed_operation_changes_nothing)
 }
 
 /* Breaks if the range of an operation is the whole file. */
+/* Rules: B1 */
 TEST_F(brk, B1_operation_elsewhere_disturbs_nobody)
 {
 	/* From the first byte behind the pin to the end, and all before it. */
@@ -429,6 +473,7 @@ TEST_F(brk, B1_operation_elsewhere_disturbs_nobody)
 }
 
 /* What is not aligned touches the block in which it begins. */
+/* Rules: B1 */
 TEST_F(brk, B1_range_is_rounded_out_to_blocks)
 {
 	start_op(_metadata, &self->c, variant->op, &self->f,
@@ -439,6 +484,7 @@ TEST_F(brk, B1_range_is_rounded_out_to_blocks)
 }
 
 /* Two holders, one is in the way. */
+/* Rules: B1 */
 TEST_F(brk, B1_only_who_overlaps_is_recalled)
 {
 	struct holder h;
@@ -454,7 +500,7 @@ TEST_F(brk, B1_only_who_overlaps_is_recalled)
 
 	/* And two who are. */
 	ASSERT_REG(self->mr, &self->v, self->f.map, PAGE, ACCESS_RW);
-	start_op(_metadata, &self->c, variant->op, &self->f, 0, MIB);
+	start_op(_metadata, &self->c, variant->op, &self->f, 0, FILE_SIZE);
 	ASSERT_EQ(LEASE_SIGNAL, next_signal(NULL, LIMIT * 1000L));
 	EXPECT_EQ(0, ibv_dereg_mr(self->mr));
 	EXPECT_EQ(F_LAYOUT | F_BREAKING, holder_ask(&h, 'l'));
@@ -465,6 +511,7 @@ TEST_F(brk, B1_only_who_overlaps_is_recalled)
 }
 
 /* The unit is the region: what it pins in another file goes, too. */
+/* Rules: B1 */
 TEST_F(brk, B1_region_ends_as_a_whole)
 {
 	long vm_pin = vm_pin_kb();
@@ -472,12 +519,13 @@ TEST_F(brk, B1_region_ends_as_a_whole)
 	struct ibv_mr *mr;
 	char *p;
 
-	make_file(_metadata, &g, "g", PIN_LEN, BASE_PAGES);
+	make_file(_metadata, &g, "g", PIN_LEN, variant->pages);
 	ASSERT_EQ(0, set_lease(g.fd));
 	ASSERT_EQ(0, fcntl(g.fd, F_SETSIG, LEASE_SIGNAL));
-	p = mmap(NULL, 2 * PIN_LEN, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1,
-		 0);
+	p = mmap(NULL, 2 * PIN_LEN + PMD, PROT_NONE,
+		 MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	ASSERT_NE(MAP_FAILED, (void *)p);
+	p = (char *)(((uintptr_t)p + PMD - 1) & ~(PMD - 1));
 	map_at(p, self->f.fd, PIN_LEN, PROT_READ | PROT_WRITE, PIN_AT);
 	map_at(p + PIN_LEN, g.fd, PIN_LEN, PROT_READ | PROT_WRITE, 0);
 	ASSERT_EQ(0, ibv_dereg_mr(self->mr));
@@ -501,6 +549,7 @@ TEST_F(brk, B1_region_ends_as_a_whole)
  * Breaks if a pin and a mark can miss each other: the truncate then frees blocks
  * of a pin, or never comes to an end.
  */
+/* Rules: B4 */
 TEST_F(brk, B4_pins_and_breaks_race)
 {
 	long end = now_ms() + 3000;
@@ -524,7 +573,7 @@ TEST_F(brk, B4_pins_and_breaks_race)
 				ASSERT_EQ(0, err);
 		} while (!call_done(&self->c));
 		ASSERT_EQ(0, call_wait(&self->c));
-		ASSERT_EQ(0, ftruncate(self->f.fd, MIB));
+		refill();
 		ASSERT_EQ(0, reg_error(&self->v, self->f.map + PIN_AT, PIN_LEN,
 				       ACCESS_RW));
 		ops++;
@@ -540,73 +589,7 @@ TEST_F(brk, B4_pins_and_breaks_race)
 	EXPECT_EQ(F_LAYOUT, fcntl(self->f.lease_fd, F_GETLEASE));
 }
 
-/* --- every operation ------------------------------------------------------------------- */
-
-FIXTURE(op)
-{
-	struct verbs v;
-	struct dax_file f;
-	struct ibv_mr *mr;
-	struct call c;
-};
-
-FIXTURE_VARIANT(op)
-{
-	op_fn op;
-};
-
-FIXTURE_VARIANT_ADD(op, truncate) { op_truncate };
-FIXTURE_VARIANT_ADD(op, ftruncate) { op_ftruncate };
-FIXTURE_VARIANT_ADD(op, open_trunc) { op_open_trunc };
-FIXTURE_VARIANT_ADD(op, punch) { op_punch };
-FIXTURE_VARIANT_ADD(op, zero_range) { op_zero };
-FIXTURE_VARIANT_ADD(op, collapse) { op_collapse };
-FIXTURE_VARIANT_ADD(op, insert) { op_insert };
-FIXTURE_VARIANT_ADD(op, madv_remove) { op_madv_remove };
-
-FIXTURE_SETUP(op)
-{
-	VERBS_SETUP(&self->v);
-	set_grace(GRACE_LONG);
-	make_file(_metadata, &self->f, "f", MIB, BASE_PAGES);
-	take_lease(_metadata, &self->f, false);
-	ASSERT_REG(self->mr, &self->v, self->f.map + PIN_AT, PIN_LEN, ACCESS_RW);
-}
-
-FIXTURE_TEARDOWN_PARENT(op)
-{
-	environment_clean();
-}
-
-/* Breaks if an operation reaches the block map without looking for pins. */
-TEST_F(op, B2_recalls_and_waits)
-{
-	start_op(_metadata, &self->c, variant->op, &self->f, PIN_AT, PIN_LEN);
-	EXPECT_EQ(LEASE_SIGNAL, next_signal(NULL, LIMIT * 1000L));
-	EXPECT_TRUE(breaking(self->f.lease_fd));
-	EXPECT_FALSE(call_done(&self->c));
-	EXPECT_EQ(0, ibv_dereg_mr(self->mr));
-	EXPECT_EQ(0, call_wait(&self->c));
-}
-
-/* What moves blocks behind it reaches pins in front of which it starts. */
-TEST_F(op, B2_starts_before_the_pin)
-{
-	/* Alone of all, these stop before the pin. */
-	bool short_of_it = variant->op == op_punch || variant->op == op_zero ||
-			   variant->op == op_madv_remove;
-
-	start_op(_metadata, &self->c, variant->op, &self->f, 0, PIN_LEN);
-	if (!short_of_it) {
-		EXPECT_EQ(LEASE_SIGNAL, next_signal(NULL, LIMIT * 1000L));
-		EXPECT_FALSE(call_done(&self->c));
-		EXPECT_EQ(0, ibv_dereg_mr(self->mr));
-	}
-	EXPECT_EQ(0, call_wait(&self->c));
-	EXPECT_EQ(-1, next_signal(NULL, 0));
-}
-
-/* --- base pages and PMDs, no variants ---------------------------------------------------- */
+/* --- PMDs of which a part is pinned ------------------------------------------------------ */
 
 FIXTURE(pmd)
 {
@@ -617,10 +600,18 @@ FIXTURE(pmd)
 	struct call c;
 };
 
+FIXTURE_VARIANT(pmd)
+{
+	enum fs fs;
+};
+
+ADD_FS_VARIANTS(pmd, );
+
 /* One page is pinned, in the middle of the second of two PMDs. */
 FIXTURE_SETUP(pmd)
 {
 	VERBS_SETUP(&self->v);
+	use_fs(_metadata, variant->fs);
 	pair_begin(_metadata, &self->v, &self->p);
 	set_grace(GRACE_LONG);
 	make_file(_metadata, &self->f, "f", 2 * PMD, PMD_PAGES);
@@ -637,6 +628,7 @@ FIXTURE_TEARDOWN_PARENT(pmd)
  * Breaks if the range of the pin is that of the registration: the operation
  * would unmap and dissolve the entry under it, or wait for it unannounced.
  */
+/* Rules: B1 */
 TEST_F(pmd, B1_pin_holds_the_whole_entry)
 {
 	start_op(_metadata, &self->c, op_punch, &self->f, PMD + 64 * KIB, PAGE);
@@ -652,6 +644,7 @@ TEST_F(pmd, B1_pin_holds_the_whole_entry)
 	EXPECT_EQ(0, call_wait(&self->c));
 }
 
+/* Rules: B1 */
 TEST_F(pmd, B1_other_entries_are_free)
 {
 	EXPECT_EQ(0, other_does(_metadata, op_punch, &self->f, PMD - PAGE,
@@ -665,6 +658,7 @@ TEST_F(pmd, B1_other_entries_are_free)
 }
 
 /* A forced revoke leaves the rest of the entry in order. */
+/* Rules: I2 */
 TEST_F(pmd, I2_unresponsive_holder)
 {
 	set_grace(1);
@@ -682,60 +676,10 @@ TEST_F(pmd, I2_unresponsive_holder)
 	EXPECT_EQ(0, ibv_dereg_mr(self->mr));
 }
 
-/* Breaks if an operation that takes no block recalls anybody. */
-TEST_F(pmd, B2_does_not_break)
-{
-	char path[300], buf[64] = { };
-	struct dax_file *f = &self->f;
-	struct stat st;
-	void *block;
-	int fd;
-
-	/* Own pins are in the way as much as those of others. */
-	ASSERT_EQ(1, pread(f->fd, buf, 1, PMD + MIB));
-	EXPECT_EQ(1, pwrite(f->fd, buf, 1, PMD + MIB));
-	fd = open(f->path, O_RDWR | O_DIRECT | O_CLOEXEC);
-	ASSERT_LE(0, fd);
-	ASSERT_EQ(0, posix_memalign(&block, PAGE, PAGE));
-	EXPECT_EQ((ssize_t)PAGE, pread(fd, block, PAGE, PMD + MIB));
-	EXPECT_EQ((ssize_t)PAGE, pwrite(fd, block, PAGE, PMD + MIB));
-	close(fd);
-	EXPECT_EQ(1, pwrite(f->fd, buf, 1, 2 * PMD + 10));
-	EXPECT_EQ(0, ftruncate(f->fd, 3 * PMD));
-	EXPECT_EQ(0, ftruncate(f->fd, 3 * PMD));
-	EXPECT_EQ(0, truncate(f->path, 4 * PMD));
-	/* Down, but not as far as the pin. */
-	EXPECT_EQ(0, truncate(f->path, 2 * PMD));
-	EXPECT_EQ(0, fallocate(f->fd, 0, 0, 2 * PMD));
-	EXPECT_EQ(0, fallocate(f->fd, FALLOC_FL_KEEP_SIZE, PMD, 2 * PMD));
-	EXPECT_EQ(0, fallocate(f->fd, FALLOC_FL_UNSHARE_RANGE, 0, 2 * PMD));
-	EXPECT_EQ(0, fsync(f->fd));
-	EXPECT_EQ(0, msync(f->map, f->size, MS_SYNC));
-	EXPECT_EQ(0, fchmod(f->fd, 0600));
-	EXPECT_EQ(0, fchown(f->fd, 0, 0));
-	EXPECT_EQ(0, fsetxattr(f->fd, "user.a", "b", 1, 0));
-	snprintf(path, sizeof(path), "%s.2", f->path);
-	EXPECT_EQ(0, link(f->path, path));
-	EXPECT_EQ(0, rename(path, f->path));
-	EXPECT_EQ(0, unlink(path));
-	EXPECT_EQ(0, unlink(f->path));
-	EXPECT_EQ(0, madvise(f->map, f->size, MADV_DONTNEED));
-	EXPECT_EQ(0, munmap(f->map, f->size));
-
-	EXPECT_EQ(-1, next_signal(NULL, 0));
-	EXPECT_EQ(F_LAYOUT, fcntl(f->lease_fd, F_GETLEASE));
-	EXPECT_EQ(1, count_pins(getpid(), "active"));
-	ASSERT_EQ(0, fstat(f->fd, &st));
-	EXPECT_EQ((off_t)(2 * PMD), st.st_size);
-	EXPECT_EQ(IBV_WC_SUCCESS,
-		  remote_write(&self->v, &self->p, self->mr, f->map + PMD + MIB,
-			       PAGE, 1));
-	EXPECT_EQ(-1, file_differs(f->fd, PMD + MIB, PAGE, 1));
-}
-
 /* --- B7: who does not wait ----------------------------------------------------------------- */
 
 /* Breaks if open(O_NONBLOCK) waits, or gives up without a recall. */
+/* Rules: B7 */
 TEST_F(pmd, B7_nowait_open_trunc_gets_ewouldblock)
 {
 	struct stat st;

@@ -1,17 +1,22 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * Helpers of the layout lease tests: a DAX file system of one's own, files on
- * it, calls that other processes make, and what /proc tells.
+ * Helpers of the layout lease tests: DAX file systems of one's own, files on
+ * them, calls that other processes make, and what /proc tells.
  *
- * The tests need root and a DAX capable block device that nobody uses. It is
+ * The tests need root and DAX capable block devices that nobody uses. They are
  * taken from the environment,
  *
  *   LAYOUT_LEASE_DEV	the first device, gets an XFS
- *   LAYOUT_LEASE_DEV2	a second one, for other file systems
+ *   LAYOUT_LEASE_DEV2	the second one, gets an ext4
  *   LAYOUT_LEASE_RDMA	the RDMA device
  *
- * or else is the first /dev/pmem* on which there is nothing at all, or a file
- * system that these tests made earlier.
+ * or else are the first two /dev/pmem* on which there is nothing at all, or a
+ * file system that these tests made earlier.  With one device the file systems
+ * take turns.
+ *
+ * Directly above each test stands a line with the rules that it checks, by their
+ * numbers in the contract of the series: one letter for the lease (L), pins (P),
+ * breaks (B), revoke (V), reports (R), or an invariant (I).
  */
 #ifndef LAYOUT_LEASE_COMMON_H
 #define LAYOUT_LEASE_COMMON_H
@@ -28,6 +33,7 @@
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/sysmacros.h>
+#include <sys/uio.h>
 #include <time.h>
 
 #include "../kselftest_harness.h"
@@ -47,6 +53,14 @@
 #ifndef MKFS_OPTIONS
 #define MKFS_OPTIONS	""
 #endif
+/*
+ * Stripes make the allocators align what is large enough for a PMD.  Nothing is
+ * kept for root: tests take all the space there is.
+ */
+#define MKFS_XFS	"mkfs.xfs -q -f -L " LABEL " -d su=2m,sw=1 -l su=32k " \
+			MKFS_OPTIONS
+#define MKFS_EXT4	"mkfs.ext4 -q -F -L " LABEL " -b 4096 -m 0 " \
+			"-E stride=512,stripe_width=512,nodiscard"
 
 /* A debug kernel in an emulator is slow; no test waits that long in vain. */
 #undef TEST_TIMEOUT_DEFAULT
@@ -66,8 +80,20 @@
 #define LEASE_SIGNAL		SIGRTMIN
 #define LABEL			"layoutlease"
 
-static char mnt[64];		/* where the XFS is mounted */
-static char xfs_dev[256];	/* and its device */
+enum fs { XFS, EXT4, NR_FS };
+
+static struct test_fs {
+	const char *type, *mkfs;
+	char dev[256];		/* may be that of the other, too */
+	char mnt[64];		/* where it is mounted */
+} test_fs[NR_FS] = {
+	[XFS] = { .type = "xfs", .mkfs = MKFS_XFS },
+	[EXT4] = { .type = "ext4", .mkfs = MKFS_EXT4 },
+};
+
+/* The file system that this test uses, see use_fs(). */
+static enum fs fs_now = XFS;
+static const char *mnt = test_fs[XFS].mnt;
 
 /* --- time ----------------------------------------------------------------- */
 
@@ -147,6 +173,7 @@ static inline long get_number(const char *path)
 
 #define LEASE_BREAK_TIME	"/proc/sys/fs/lease-break-time"
 #define LEASES_ENABLE		"/proc/sys/fs/leases-enable"
+#define BREAK_ENFORCE		"/proc/sys/fs/layout-break-enforce"
 
 /* Grace period in seconds; every fixture's teardown puts the old one back. */
 #define set_grace(seconds)						\
@@ -165,7 +192,7 @@ static inline long vm_pin_kb(void)
 
 /* --- the file system ---------------------------------------------------------- */
 
-static long saved_grace, saved_enable;
+static long saved_grace, saved_enable, saved_enforce;
 static pid_t main_pid;
 
 static inline int run(const char *fmt, ...)
@@ -253,13 +280,57 @@ static inline void unmount_fs(const char *dir)
 	rmdir(dir);
 }
 
+/* Make the file system and mount it. */
+static inline int make_fs(enum fs fs)
+{
+	struct test_fs *t = &test_fs[fs];
+	int ret;
+
+	if (run("%s %s </dev/null >/dev/null", t->mkfs, t->dev))
+		return -EIO;
+	ret = mount_fs(t->dev, t->mnt, t->type, "dax=always");
+	if (!ret)
+		chmod(t->mnt, 0777);
+	return ret;
+}
+
+static inline bool is_mounted(enum fs fs)
+{
+	struct stat dir, parent;
+
+	return !stat(test_fs[fs].mnt, &dir) && !stat("/tmp", &parent) &&
+	       dir.st_dev != parent.st_dev;
+}
+
+static inline bool one_device(void)
+{
+	return !strcmp(test_fs[XFS].dev, test_fs[EXT4].dev);
+}
+
+/* In a FIXTURE_SETUP, or later: make_file() and mnt mean this one from now on. */
+static inline void use_fs(struct __test_metadata *const _metadata, enum fs fs)
+{
+	fs_now = fs;
+	mnt = test_fs[fs].mnt;
+	if (is_mounted(fs))
+		return;
+	/* The other one's turn is over, once the last revoke has let go. */
+	ASSERT_TRUE(wait_for(!is_mounted(!fs) ||
+			     !syscall(__NR_umount2, test_fs[!fs].mnt, 0)));
+	ASSERT_EQ(0, make_fs(fs));
+}
+
 static inline void environment_end(void)
 {
+	int i;
+
 	if (getpid() != main_pid)
 		return;
 	set_number(LEASE_BREAK_TIME, saved_grace);
 	set_number(LEASES_ENABLE, saved_enable);
-	unmount_fs(mnt);
+	set_number(BREAK_ENFORCE, saved_enforce);
+	for (i = 0; i < NR_FS; i++)
+		unmount_fs(test_fs[i].mnt);
 }
 
 #define environment_skip(...)						\
@@ -270,30 +341,38 @@ do {									\
 
 static inline void environment_begin(int argc, char **argv)
 {
+	struct test_fs *xfs = &test_fs[XFS], *ext4 = &test_fs[EXT4];
+	int i;
+
 	if (argc > 1 && (!strcmp(argv[1], "-l") || !strcmp(argv[1], "-h")))
 		return;
 	if (geteuid())
 		environment_skip("needs root\n");
-	if (!find_device("LAYOUT_LEASE_DEV", xfs_dev, sizeof(xfs_dev)))
+	if (!find_device("LAYOUT_LEASE_DEV", xfs->dev, sizeof(xfs->dev)))
 		environment_skip("no unused DAX device\n");
 
 	/* Mounts end with us. */
 	if (unshare(CLONE_NEWNS) ||
 	    syscall(__NR_mount, NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL))
 		ksft_exit_fail_msg("no mount namespace: %m\n");
-	strcpy(mnt, "/tmp/layout_lease.XXXXXX");
-	if (!mkdtemp(mnt))
-		ksft_exit_fail_msg("mkdtemp: %m\n");
-	/* Stripes make the allocator align what is large enough for a PMD. */
-	if (run("mkfs.xfs -q -f -L " LABEL " -d su=2m,sw=1 -l su=32k "
-		MKFS_OPTIONS " %s", xfs_dev) ||
-	    mount_fs(xfs_dev, mnt, "xfs", "dax=always"))
-		ksft_exit_fail_msg("no XFS on %s: %m\n", xfs_dev);
-	chmod(mnt, 0777);
+	for (i = 0; i < NR_FS; i++) {
+		strcpy(test_fs[i].mnt, "/tmp/layout_lease.XXXXXX");
+		if (!mkdtemp(test_fs[i].mnt))
+			ksft_exit_fail_msg("mkdtemp: %m\n");
+	}
+	if (make_fs(XFS))
+		ksft_exit_fail_msg("no XFS on %s: %m\n", xfs->dev);
+	/* Who names one device means that one. */
+	if ((getenv("LAYOUT_LEASE_DEV") && !getenv("LAYOUT_LEASE_DEV2")) ||
+	    !find_device("LAYOUT_LEASE_DEV2", ext4->dev, sizeof(ext4->dev)))
+		strcpy(ext4->dev, xfs->dev);
+	else if (make_fs(EXT4))
+		ksft_exit_fail_msg("no ext4 on %s: %m\n", ext4->dev);
 
 	main_pid = getpid();
 	saved_grace = get_number(LEASE_BREAK_TIME);
 	saved_enable = get_number(LEASES_ENABLE);
+	saved_enforce = get_number(BREAK_ENFORCE);
 	atexit(environment_end);
 }
 
@@ -302,14 +381,18 @@ static inline void environment_clean(void)
 {
 	struct dirent *d;
 	DIR *dir;
+	int i;
 
 	set_number(LEASE_BREAK_TIME, saved_grace);
 	set_number(LEASES_ENABLE, saved_enable);
-	dir = opendir(mnt);
-	while (dir && (d = readdir(dir)))
-		unlinkat(dirfd(dir), d->d_name, 0);
-	if (dir)
-		closedir(dir);
+	set_number(BREAK_ENFORCE, saved_enforce);
+	for (i = 0; i < NR_FS; i++) {
+		dir = opendir(test_fs[i].mnt);
+		while (dir && (d = readdir(dir)))
+			unlinkat(dirfd(dir), d->d_name, 0);
+		if (dir)
+			closedir(dir);
+	}
 }
 
 #define LAYOUT_LEASE_TEST_MAIN						\
@@ -323,8 +406,18 @@ static inline void environment_clean(void)
 
 enum pages { BASE_PAGES, PMD_PAGES };
 
+/* A variant for each file system; what follows are further fields. */
+#define ADD_FS_VARIANTS(fixture, name, ...)				\
+	FIXTURE_VARIANT_ADD(fixture, xfs##name) { XFS, ##__VA_ARGS__ };	\
+	FIXTURE_VARIANT_ADD(fixture, ext4##name) { EXT4, ##__VA_ARGS__ }
+
+/* And one for each size of pages. */
+#define ADD_FS_PAGES_VARIANTS(fixture, name, ...)			\
+	ADD_FS_VARIANTS(fixture, _base##name, BASE_PAGES, ##__VA_ARGS__); \
+	ADD_FS_VARIANTS(fixture, _pmd##name, PMD_PAGES, ##__VA_ARGS__)
+
 /**
- * struct dax_file - a file on the XFS
+ * struct dax_file - a file on the file system of use_fs()
  * @fd: open for reading and writing
  * @lease_fd: holds the layout lease, if taken by take_lease()
  * @map: all of it, shared, or NULL
@@ -433,10 +526,13 @@ static inline void make_file(struct __test_metadata *const _metadata,
 	if (pages == PMD_PAGES) {
 		struct fsxattr attr = { };
 
-		ASSERT_EQ(0, ioctl(f->fd, FS_IOC_FSGETXATTR, &attr));
-		attr.fsx_xflags |= FS_XFLAG_EXTSIZE;
-		attr.fsx_extsize = PMD;
-		ASSERT_EQ(0, ioctl(f->fd, FS_IOC_FSSETXATTR, &attr));
+		/* ext4 has no such hint, and aligns by the stripe alone. */
+		if (fs_now == XFS) {
+			ASSERT_EQ(0, ioctl(f->fd, FS_IOC_FSGETXATTR, &attr));
+			attr.fsx_xflags |= FS_XFLAG_EXTSIZE;
+			attr.fsx_extsize = PMD;
+			ASSERT_EQ(0, ioctl(f->fd, FS_IOC_FSSETXATTR, &attr));
+		}
 		ASSERT_EQ(0, fallocate(f->fd, 0, 0, size));
 	} else {
 		/* Too small for a PMD. */
@@ -801,6 +897,36 @@ static inline int op_madv_remove(const char *path, off_t off, off_t len)
 	return with_file(path, O_RDWR, fd_remove, off, len);
 }
 
+#ifndef FALLOC_FL_WRITE_ZEROES
+#define FALLOC_FL_WRITE_ZEROES	0x80
+#endif
+
+static inline int fd_write_zeroes(int fd, off_t off, off_t len)
+{
+	return fallocate(fd, FALLOC_FL_WRITE_ZEROES | FALLOC_FL_KEEP_SIZE, off,
+			 len);
+}
+
+static inline int op_write_zeroes(const char *path, off_t off, off_t len)
+{
+	return with_file(path, O_RDWR, fd_write_zeroes, off, len);
+}
+
+/* From <linux/ext4.h>: exchange all blocks with those of the boot loader. */
+#define IOC_SWAP_BOOT		_IO('f', 17)
+
+static inline int fd_swap_boot(int fd, off_t off, off_t len)
+{
+	(void)off;
+	(void)len;
+	return ioctl(fd, IOC_SWAP_BOOT);
+}
+
+static inline int op_swap_boot(const char *path, off_t off, off_t len)
+{
+	return with_file(path, O_RDWR, fd_swap_boot, off, len);
+}
+
 struct op {
 	op_fn fn;
 	char path[256];
@@ -838,6 +964,22 @@ static inline int other_does(struct __test_metadata *const _metadata, op_fn fn,
 
 	start_op(_metadata, &c, fn, f, off, len);
 	return call_wait(&c);
+}
+
+/*
+ * Take short-term references to pages, and keep them until somebody reads or
+ * closes the pipe; its reading end.
+ */
+static inline int hold_pages(struct __test_metadata *const _metadata, void *addr,
+			     size_t len)
+{
+	struct iovec iov = { addr, len };
+	int ends[2];
+
+	ASSERT_EQ(0, pipe2(ends, O_CLOEXEC));
+	ASSERT_EQ((ssize_t)len, vmsplice(ends[1], &iov, 1, 0));
+	close(ends[1]);
+	return ends[0];
 }
 
 /* --- /proc/<pid>/file_pins -------------------------------------------------------- */

@@ -13,9 +13,17 @@ FIXTURE(cow)
 	char clone[256];
 };
 
+FIXTURE_VARIANT(cow)
+{
+	enum fs fs;
+};
+
+ADD_FS_VARIANTS(cow, );
+
 FIXTURE_SETUP(cow)
 {
 	VERBS_SETUP(&self->v);
+	use_fs(_metadata, variant->fs);
 	pair_begin(_metadata, &self->v, &self->p);
 	make_file(_metadata, &self->f, "f", 256 * KIB, BASE_PAGES);
 	ASSERT_EQ(0, set_lease(self->f.fd));
@@ -54,6 +62,16 @@ static void read_faults(const char *map, size_t size)
 		sum += map[at];
 }
 
+/* Does the file system share blocks?  If it is not to, it must say so. */
+static bool can_clone(struct __test_metadata *const _metadata,
+		      struct dax_file *f, const char *clone)
+{
+	if (fs_now == XFS)
+		return true;
+	EXPECT_EQ(-EOPNOTSUPP, clone_range(f->path, 0, 0, clone, 0));
+	return false;
+}
+
 /* What is pinned is allocated, written, of this file alone, and what it reads. */
 static void check_pinned(struct __test_metadata *const _metadata,
 			 struct verbs *v, struct pair *p, struct dax_file *f,
@@ -87,18 +105,20 @@ FIXTURE(fault)
 
 FIXTURE_VARIANT(fault)
 {
+	enum fs fs;
 	int access;
 	bool touched;	/* the pages have been read before */
 };
 
-FIXTURE_VARIANT_ADD(fault, writable) { ACCESS_RW, false };
-FIXTURE_VARIANT_ADD(fault, writable_touched) { ACCESS_RW, true };
-FIXTURE_VARIANT_ADD(fault, read_only) { ACCESS_RO, false };
-FIXTURE_VARIANT_ADD(fault, read_only_touched) { ACCESS_RO, true };
+ADD_FS_VARIANTS(fault, _writable, ACCESS_RW, false);
+ADD_FS_VARIANTS(fault, _writable_touched, ACCESS_RW, true);
+ADD_FS_VARIANTS(fault, _read_only, ACCESS_RO, false);
+ADD_FS_VARIANTS(fault, _read_only_touched, ACCESS_RO, true);
 
 FIXTURE_SETUP(fault)
 {
 	VERBS_SETUP(&self->v);
+	use_fs(_metadata, variant->fs);
 	pair_begin(_metadata, &self->v, &self->p);
 	make_file(_metadata, &self->f, "f", 256 * KIB, BASE_PAGES);
 	ASSERT_EQ(0, set_lease(self->f.fd));
@@ -122,22 +142,28 @@ do {									\
 	EXPECT_EQ(0, ibv_dereg_mr(_mr));				\
 } while (0)
 
+/* Rules: P4 */
 TEST_F(fault, P4_hole_is_allocated)
 {
 	make_holes(_metadata, &self->f);
 	pin_and_check(variant->access);
 }
 
+/* Rules: P4 */
 TEST_F(fault, P4_unwritten_is_converted)
 {
 	make_unwritten(_metadata, &self->f);
 	pin_and_check(variant->access);
 }
 
+/* Rules: P4 */
 TEST_F(fault, P4_sharing_is_broken_first)
 {
 	int fd;
 
+	/* Blocks are never shared on ext4. */
+	if (!can_clone(_metadata, &self->f, self->clone))
+		return;
 	ASSERT_EQ(0, write_pattern(self->f.fd, 0, self->f.size, 3));
 	ASSERT_EQ(0, clone_range(self->f.path, 0, 0, self->clone, 0));
 	ASSERT_TRUE(extents_have(self->f.fd, 0, PAGE, FIEMAP_EXTENT_SHARED));
@@ -149,6 +175,7 @@ TEST_F(fault, P4_sharing_is_broken_first)
 }
 
 /* As above with 2 MiB at a time, where the file system can. */
+/* Rules: P4 */
 TEST_F(cow, P4_pmd_hole_and_unwritten)
 {
 	struct dax_file f;
@@ -174,6 +201,7 @@ TEST_F(cow, P4_pmd_hole_and_unwritten)
 /* --- through a mapping that cannot be written --------------------------------------- */
 
 /* Breaks if the page is asked instead of the file system. */
+/* Rules: P4 */
 TEST_F(cow, P4_read_only_mapping_is_enxio)
 {
 	long before = vm_pin_kb();
@@ -200,13 +228,17 @@ TEST_F(cow, P4_read_only_mapping_is_enxio)
 	/* Nothing was allocated by the attempts. */
 	EXPECT_TRUE(extents_have(self->f.fd, 0, PAGE, FIEMAP_EXTENT_UNWRITTEN));
 
-	ASSERT_EQ(0, write_pattern(self->f.fd, 0, size, 3));
-	ASSERT_EQ(0, clone_range(self->f.path, 0, 0, self->clone, 0));
-	EXPECT_EQ(-ENXIO, reg_error(&self->v, p, size, ACCESS_RO));
-	read_faults(p, size);
-	EXPECT_EQ(-ENXIO, reg_error(&self->v, p, size, ACCESS_RO));
-	EXPECT_TRUE(extents_have(self->f.fd, 0, PAGE, FIEMAP_EXTENT_SHARED));
-	ASSERT_EQ(0, unlink(self->clone));
+	if (can_clone(_metadata, &self->f, self->clone)) {
+		ASSERT_EQ(0, write_pattern(self->f.fd, 0, size, 3));
+		ASSERT_EQ(0, clone_range(self->f.path, 0, 0, self->clone,
+					 0));
+		EXPECT_EQ(-ENXIO, reg_error(&self->v, p, size, ACCESS_RO));
+		read_faults(p, size);
+		EXPECT_EQ(-ENXIO, reg_error(&self->v, p, size, ACCESS_RO));
+		EXPECT_TRUE(extents_have(self->f.fd, 0, PAGE,
+					 FIEMAP_EXTENT_SHARED));
+		ASSERT_EQ(0, unlink(self->clone));
+	}
 
 	EXPECT_EQ(before, vm_pin_kb());
 	EXPECT_EQ(0, held_pins());
@@ -214,6 +246,7 @@ TEST_F(cow, P4_read_only_mapping_is_enxio)
 }
 
 /* Breaks if only the first block of a batch is checked, or is then kept. */
+/* Rules: P4 */
 TEST_F(cow, P4_last_block_is_checked_too)
 {
 	size_t size = self->f.size;
@@ -228,6 +261,8 @@ TEST_F(cow, P4_last_block_is_checked_too)
 	EXPECT_EQ(0, reg_error(&self->v, p, size - PAGE, ACCESS_RO));
 
 	ASSERT_EQ(0, write_pattern(self->f.fd, 0, size, 3));
+	if (!can_clone(_metadata, &self->f, self->clone))
+		return;
 	ASSERT_EQ(0, clone_range(self->f.path, size - PAGE, PAGE, self->clone,
 				 0));
 	EXPECT_EQ(-ENXIO, reg_error(&self->v, p, size, ACCESS_RO));
@@ -243,6 +278,8 @@ TEST_F(cow, P4_last_block_is_checked_too)
  */
 #define PIN_AT		(8 * PAGE)
 #define PIN_LEN		(2 * PAGE)
+
+/* XFS alone: ext4 does not share blocks. */
 
 FIXTURE(neighbour)
 {
@@ -325,6 +362,7 @@ static void same_block(struct __test_metadata *const _metadata,
  * Breaks if reservations over the pin are not cancelled, or are made again:
  * the device goes on with a block that has been freed.
  */
+/* Rules: P4 */
 TEST_F(neighbour, P4_pinned_block_stays)
 {
 	/* Written by each way after the neighbour. */
@@ -361,6 +399,7 @@ TEST_F(neighbour, P4_pinned_block_stays)
 }
 
 /* The neighbour's copy on write works as ever, and the clone is left alone. */
+/* Rules: P4 */
 TEST_F(neighbour, P4_neighbours_are_copied)
 {
 	int fd = open(self->clone, O_RDONLY | O_CLOEXEC);
@@ -385,12 +424,15 @@ TEST_F(neighbour, P4_neighbours_are_copied)
 struct clone_arg {
 	const char *from, *to;
 	off_t off, len;
+	uid_t uid;
 };
 
 static int clone_in_child(const void *arg)
 {
 	const struct clone_arg *c = arg;
 
+	if (c->uid && setresuid(c->uid, c->uid, c->uid))
+		return -EPERM;
 	return clone_range(c->from, c->off, c->len, c->to, c->off);
 }
 
@@ -418,20 +460,26 @@ static int dedupe_in_child(const void *arg)
 }
 
 /*
- * Breaks if two files can come to share a block that a device writes.  For now
- * an operation on two files recalls nobody and fails, whoever is pinned.
+ * Breaks if somebody who may only read the file can take memory regions by
+ * cloning it, or if deduplication recalls anybody.  Who may write: remap_test.
  */
-TEST_F(cow, P4_pinned_file_cannot_be_cloned_or_cloned_to)
+/* Rules: B2 P4 */
+TEST_F(cow, B2_reader_cannot_clone_and_dedupe_does_not_break)
 {
 	struct clone_arg c = {
 		.from = self->f.path,
 		.to = self->clone,
 		.len = self->f.size,
+		.uid = 1000,
 	};
 	struct ibv_mr *mr;
 	int fd;
 
+	if (!can_clone(_metadata, &self->f, self->clone))
+		return;
 	fd = open(self->clone, O_RDWR | O_CREAT | O_CLOEXEC, 0666);
+	ASSERT_EQ(0, fchmod(fd, 0666));
+	ASSERT_EQ(0, fchmod(self->f.fd, 0644));
 	ASSERT_EQ(0, write_pattern(fd, 0, self->f.size, 0));
 	ASSERT_EQ(0, fsync(fd));
 	set_grace(GRACE_LONG);
@@ -439,10 +487,10 @@ TEST_F(cow, P4_pinned_file_cannot_be_cloned_or_cloned_to)
 	ASSERT_REG(mr, &self->v, self->f.map, self->f.size, ACCESS_RW);
 
 	EXPECT_EQ(-ETXTBSY, in_child(_metadata, clone_in_child, &c));
+	c.uid = 0;
 	EXPECT_EQ(-ETXTBSY, in_child(_metadata, dedupe_in_child, &c));
 	c.from = self->clone;
 	c.to = self->f.path;
-	EXPECT_EQ(-ETXTBSY, in_child(_metadata, clone_in_child, &c));
 	EXPECT_EQ(-ETXTBSY, in_child(_metadata, dedupe_in_child, &c));
 	EXPECT_EQ(-1, next_signal(NULL, 0));
 	EXPECT_EQ(F_LAYOUT, fcntl(self->f.fd, F_GETLEASE));

@@ -71,7 +71,7 @@ FIXTURE_VARIANT(unsupported)
 };
 
 FIXTURE_VARIANT_ADD(unsupported, tmpfs) { .fs = "tmpfs" };
-FIXTURE_VARIANT_ADD(unsupported, ext4_dax) { .fs = "ext4" };
+FIXTURE_VARIANT_ADD(unsupported, ext4_not_dax) { .fs = "ext4" };
 FIXTURE_VARIANT_ADD(unsupported, xfs_not_dax) { .fs = "xfs" };
 FIXTURE_VARIANT_ADD(unsupported, overlay) { .fs = "overlay" };
 
@@ -83,20 +83,13 @@ FIXTURE_SETUP(unsupported)
 	ASSERT_NE(NULL, mkdtemp(self->dir));
 	if (!strcmp(variant->fs, "tmpfs")) {
 		ASSERT_EQ(0, mount_fs("tmpfs", self->dir, "tmpfs", NULL));
-	} else if (!strcmp(variant->fs, "ext4")) {
-		/* The first device has the XFS. */
-		if (!find_device("LAYOUT_LEASE_DEV2", text, sizeof(text)))
-			SKIP(return, "no second DAX device");
-		ASSERT_EQ(0, run("mkfs.ext4 -q -F -L " LABEL " %s </dev/null",
-				 text));
-		ASSERT_EQ(0, mount_fs(text, self->dir, "ext4", "dax=always"));
-	} else if (!strcmp(variant->fs, "xfs")) {
+	} else if (strcmp(variant->fs, "overlay")) {
 		strcpy(self->lower, "/tmp/layout_lease.XXXXXX");
 		ASSERT_NE(NULL, mkdtemp(self->lower));
 		ASSERT_EQ(0, mount_fs("tmpfs", self->lower, "tmpfs", NULL));
-		ASSERT_EQ(0, run("truncate -s 400M %s/img && mkfs.xfs -q %s/img && mount -o loop %s/img %s",
-				 self->lower, self->lower, self->lower,
-				 self->dir));
+		ASSERT_EQ(0, run("truncate -s 400M %s/img && mkfs.%s -q %s/img && mount -o loop %s/img %s",
+				 self->lower, variant->fs, self->lower,
+				 self->lower, self->dir));
 	} else {
 		ASSERT_EQ(0, run("mkdir %s/lower %s/upper %s/work", mnt, mnt,
 				 mnt));
@@ -125,6 +118,7 @@ FIXTURE_TEARDOWN_PARENT(unsupported)
  * mode, gets a lease; or if permission is checked first: the errno tells a
  * library to try something else than a lease, whoever it runs for.
  */
+/* Rules: L1 */
 TEST_F(unsupported, L1_no_support_is_eopnotsupp)
 {
 	EXPECT_EQ(-EOPNOTSUPP, set_lease(self->fd));
@@ -133,6 +127,7 @@ TEST_F(unsupported, L1_no_support_is_eopnotsupp)
 }
 
 /* Breaks if the file is looked at before the argument. */
+/* Rules: L1 */
 TEST_F(unsupported, L1_bad_bits_come_before_support)
 {
 	EXPECT_EQ(-1, fcntl(self->fd, F_SETLEASE, F_LAYOUT | F_WRLCK));
@@ -148,8 +143,16 @@ FIXTURE(lease)
 	int ro;			/* not open for writing */
 };
 
+FIXTURE_VARIANT(lease)
+{
+	enum fs fs;
+};
+
+ADD_FS_VARIANTS(lease, );
+
 FIXTURE_SETUP(lease)
 {
+	use_fs(_metadata, variant->fs);
 	make_file(_metadata, &self->f, "f", 64 * KIB, BASE_PAGES);
 	self->fd2 = open(self->f.path, O_RDWR | O_CLOEXEC);
 	ASSERT_LE(0, self->fd2);
@@ -165,6 +168,7 @@ FIXTURE_TEARDOWN_PARENT(lease)
 }
 
 /* Breaks if bits are ignored instead of refused: they could not get a meaning. */
+/* Rules: L1 */
 TEST_F(lease, L1_unknown_bits_are_einval)
 {
 	static const int bad[] = {
@@ -186,6 +190,7 @@ TEST_F(lease, L1_unknown_bits_are_einval)
 }
 
 /* Until there are exclusive leases, nobody may believe that he holds one. */
+/* Rules: L1 */
 TEST_F(lease, L1_exclusive_is_einval)
 {
 	EXPECT_EQ(-1, fcntl(self->f.fd, F_SETLEASE, F_LAYOUT | F_EXCLUSIVE));
@@ -197,6 +202,7 @@ TEST_F(lease, L1_exclusive_is_einval)
 }
 
 /* Breaks if another kind of file gets as far as the file system's methods. */
+/* Rules: L1 */
 TEST_F(lease, L1_not_regular_is_einval)
 {
 	char path[300];
@@ -226,6 +232,7 @@ TEST_F(lease, L1_not_regular_is_einval)
 }
 
 /* Breaks if the owner is not asked for, or CAP_LEASE does not stand in for him. */
+/* Rules: L1 */
 TEST_F(lease, L1_only_owner_or_cap_lease)
 {
 	struct as_user a = { .uid = 1000, .fd = self->f.fd, .arg = F_LAYOUT };
@@ -250,6 +257,7 @@ TEST_F(lease, L1_only_owner_or_cap_lease)
 }
 
 /* Breaks if the switch that turns leases off is not asked. */
+/* Rules: L1 */
 TEST_F(lease, L1_leases_disabled_is_einval)
 {
 	ASSERT_EQ(0, set_number(LEASES_ENABLE, 0));
@@ -259,6 +267,7 @@ TEST_F(lease, L1_leases_disabled_is_einval)
 }
 
 /* A descriptor that is only open for reading will do for read-only pins. */
+/* Rules: L1 */
 TEST_F(lease, L1_read_only_descriptor_gets_a_lease)
 {
 	EXPECT_EQ(0, set_lease(self->ro));
@@ -266,6 +275,7 @@ TEST_F(lease, L1_read_only_descriptor_gets_a_lease)
 }
 
 /* Breaks if a lease shuts others out, or is shared by more than one open file. */
+/* Rules: L2 */
 TEST_F(lease, L2_many_holders)
 {
 	EXPECT_EQ(0, set_lease(self->f.fd));
@@ -289,6 +299,7 @@ TEST_F(lease, L2_many_holders)
  * Breaks if the lease stands on the list of ordinary leases, where every open
  * for writing, truncate and write looks for somebody to recall.
  */
+/* Rules: L2 */
 TEST_F(lease, L2_opens_and_truncates_are_not_noticed)
 {
 	static const int flags[] = {
@@ -348,6 +359,7 @@ static void ordinary_leases(struct __test_metadata *const _metadata,
 	close(reader);
 }
 
+/* Rules: L2 */
 TEST_F(lease, L2_ordinary_leases_as_without)
 {
 	int without[9], with[9];
@@ -370,6 +382,7 @@ TEST_F(lease, L2_ordinary_leases_as_without)
 }
 
 /* An open breaks somebody's ordinary lease as ever, and not the layout lease. */
+/* Rules: L2 */
 TEST_F(lease, L2_break_of_an_ordinary_lease)
 {
 	int other;
@@ -393,6 +406,7 @@ TEST_F(lease, L2_break_of_an_ordinary_lease)
 }
 
 /* One open file description, one flavour. */
+/* Rules: L2 */
 TEST_F(lease, L2_other_flavour_is_ebusy)
 {
 	munmap(self->f.map, self->f.size);
@@ -414,6 +428,7 @@ TEST_F(lease, L2_other_flavour_is_ebusy)
 }
 
 /* Breaks if delegations find the lease, give it back or count it as their own. */
+/* Rules: L2 */
 TEST_F(lease, L2_delegations_do_not_touch_it)
 {
 	struct deleg deleg = { .d_type = F_RDLCK };
@@ -448,6 +463,7 @@ TEST_F(lease, L2_delegations_do_not_touch_it)
 }
 
 /* Ordinary leases read as before, layout leases as what was asked for. */
+/* Rules: L4 */
 TEST_F(lease, L4_getlease)
 {
 	EXPECT_EQ(F_UNLCK, fcntl(self->f.fd, F_GETLEASE));
@@ -459,6 +475,7 @@ TEST_F(lease, L4_getlease)
 }
 
 /* Breaks if the next user of the descriptor inherits a signal or its receiver. */
+/* Rules: L5 */
 TEST_F(lease, L5_unlock_clears_signal_and_owner)
 {
 	ASSERT_EQ(0, set_lease(self->f.fd));
@@ -473,6 +490,7 @@ TEST_F(lease, L5_unlock_clears_signal_and_owner)
 }
 
 /* An owner chosen by F_SETOWN stays. */
+/* Rules: L7 */
 TEST_F(lease, L7_owner_set_before_stays)
 {
 	ASSERT_EQ(0, fcntl(self->f.fd, F_SETOWN, getppid()));
@@ -486,6 +504,7 @@ static int unlock_in_child(const void *arg)
 }
 
 /* One lease, however many descriptors and processes share the open file. */
+/* Rules: L7 */
 TEST_F(lease, L7_dup_and_fork_share_it)
 {
 	int fd = dup(self->f.fd);
@@ -499,6 +518,7 @@ TEST_F(lease, L7_dup_and_fork_share_it)
 	EXPECT_EQ(F_UNLCK, fcntl(self->f.fd, F_GETLEASE));
 }
 
+/* Rules: L7 */
 TEST_F(lease, L7_scm_rights_shares_it)
 {
 	char control[CMSG_SPACE(sizeof(int))] = { }, byte = 0;
@@ -527,6 +547,7 @@ TEST_F(lease, L7_scm_rights_shares_it)
 }
 
 /* The last close ends a lease: the next owner of the inode starts afresh. */
+/* Rules: L6 */
 TEST_F(lease, L6_close_ends_it)
 {
 	char text[64 * KIB], key[64];
@@ -576,6 +597,7 @@ static bool find_lock(const char *path, ino_t ino, struct lock_line *l)
 }
 
 /* Breaks if lslocks could not read the line, or could not tell what it is. */
+/* Rules: L8 */
 TEST_F(lease, L8_proc_locks)
 {
 	struct lock_line l;
@@ -614,6 +636,7 @@ static int lease_in_child(const void *arg)
 }
 
 /* Breaks if the taker is a number: the next process of that number gets blamed. */
+/* Rules: L8 */
 TEST_F(lease, L8_dead_taker_is_0)
 {
 	struct lock_line l;

@@ -18,16 +18,17 @@ FIXTURE(life)
 
 FIXTURE_VARIANT(life)
 {
+	enum fs fs;
 	enum pages pages;
 };
 
-FIXTURE_VARIANT_ADD(life, base) { BASE_PAGES };
-FIXTURE_VARIANT_ADD(life, pmd) { PMD_PAGES };
+ADD_FS_PAGES_VARIANTS(life, );
 
 /* The lease is on an open file description of its own: f.lease_fd. */
 FIXTURE_SETUP(life)
 {
 	VERBS_SETUP(&self->v);
+	use_fs(_metadata, variant->fs);
 	pair_begin(_metadata, &self->v, &self->p);
 	set_grace(GRACE_LONG);
 	make_file(_metadata, &self->f, "f",
@@ -69,6 +70,7 @@ do {									\
 } while (0)
 
 /* Breaks if a pin can be left without a lease by which to recall it. */
+/* Rules: L5 */
 TEST_F(life, L5_unlock_with_pins_is_ebusy)
 {
 	EXPECT_EQ(-EBUSY, unlock_lease(self->f.lease_fd));
@@ -84,6 +86,7 @@ TEST_F(life, L5_unlock_with_pins_is_ebusy)
 }
 
 /* Breaks if the pins of a closed lease stay, or close() waits for them. */
+/* Rules: L6 */
 TEST_F(life, L6_last_close_ends_the_pins)
 {
 	long begin = now_ms();
@@ -96,6 +99,7 @@ TEST_F(life, L6_last_close_ends_the_pins)
 }
 
 /* Breaks if a close that is not the last one ends the pins. */
+/* Rules: L7 */
 TEST_F(life, L7_dup_keeps_the_pins)
 {
 	int fd = dup(self->f.lease_fd);
@@ -107,6 +111,7 @@ TEST_F(life, L7_dup_keeps_the_pins)
 }
 
 /* A mapping is a reference to the open file description like others. */
+/* Rules: L6 */
 TEST_F(life, L6_mapping_keeps_the_lease)
 {
 	char *p = map_at(NULL, self->f.lease_fd, self->f.size, PROT_READ, 0);
@@ -126,6 +131,7 @@ static int hold_fds(const void *arg)
 }
 
 /* Another process that inherited the descriptor keeps it alive, and no longer. */
+/* Rules: L7 */
 TEST_F(life, L7_other_process_keeps_the_pins)
 {
 	struct call c;
@@ -144,6 +150,7 @@ TEST_F(life, L7_other_process_keeps_the_pins)
  * Who has been recalled and closes the lease instead of deregistering has
  * answered, too.  Breaks if the pins then stay for the grace period.
  */
+/* Rules: L6 */
 TEST_F(life, L6_close_answers_a_recall)
 {
 	struct call c;
@@ -158,6 +165,7 @@ TEST_F(life, L6_close_answers_a_recall)
 }
 
 /* A region over two files ends with either lease; the other lease goes on. */
+/* Rules: L6 */
 TEST_F(life, L6_region_over_two_leases)
 {
 	struct ibv_mr *mr;
@@ -191,10 +199,18 @@ FIXTURE(process)
 	char path[256];
 };
 
+FIXTURE_VARIANT(process)
+{
+	enum fs fs;
+};
+
+ADD_FS_VARIANTS(process, );
+
 FIXTURE_SETUP(process)
 {
 	struct dax_file f;
 
+	use_fs(_metadata, variant->fs);
 	/* Opened here and used by the children, but without any memory. */
 	if (!verbs_find(&self->v))
 		SKIP(return, "no RDMA device");
@@ -249,6 +265,7 @@ do {									\
 } while (0)
 
 /* Breaks if the end of a process, however sudden, leaves pins behind. */
+/* Rules: L6 */
 TEST_F(process, L6_killed_process_leaves_no_pins)
 {
 	struct op op = { .fn = op_truncate };
@@ -266,6 +283,7 @@ TEST_F(process, L6_killed_process_leaves_no_pins)
  * The lease goes with its process, the RDMA context lives on with us: nobody
  * deregisters, so the pins must be taken.  Breaks if L6 relies on the context.
  */
+/* Rules: L6 */
 TEST_F(process, L6_killed_taker_with_a_context_that_lives)
 {
 	struct op op = { .fn = op_truncate };
@@ -309,6 +327,7 @@ static int register_asleep(const void *arg)
 }
 
 /* Breaks if a registration that never ends survives its process. */
+/* Rules: L6 */
 TEST_F(process, L6_killed_while_registering)
 {
 	struct op op = { .fn = op_truncate };
@@ -335,6 +354,7 @@ static void *take_and_exit(void *arg)
  * Breaks if the owner is the thread's number: once the thread has exited,
  * nobody gets the signal (or somebody else does).
  */
+/* Rules: L7 */
 TEST_F(life, L7_recall_reaches_the_group_of_a_dead_thread)
 {
 	siginfo_t info;

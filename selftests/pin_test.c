@@ -22,18 +22,20 @@ FIXTURE(pin)
 
 FIXTURE_VARIANT(pin)
 {
+	enum fs fs;
 	enum pages pages;
 	bool other;		/* the lease is not on the mapped open file */
 };
 
-FIXTURE_VARIANT_ADD(pin, base_mapped_fd) { BASE_PAGES, false };
-FIXTURE_VARIANT_ADD(pin, base_other_fd) { BASE_PAGES, true };
-FIXTURE_VARIANT_ADD(pin, pmd_mapped_fd) { PMD_PAGES, false };
-FIXTURE_VARIANT_ADD(pin, pmd_other_fd) { PMD_PAGES, true };
+FIXTURE_VARIANT_ADD(pin, xfs_base_mapped_fd) { XFS, BASE_PAGES, false };
+FIXTURE_VARIANT_ADD(pin, xfs_pmd_other_fd) { XFS, PMD_PAGES, true };
+FIXTURE_VARIANT_ADD(pin, ext4_base_other_fd) { EXT4, BASE_PAGES, true };
+FIXTURE_VARIANT_ADD(pin, ext4_pmd_mapped_fd) { EXT4, PMD_PAGES, false };
 
 FIXTURE_SETUP(pin)
 {
 	VERBS_SETUP(&self->v);
+	use_fs(_metadata, variant->fs);
 	pair_begin(_metadata, &self->v, &self->p);
 	make_file(_metadata, &self->f, "f",
 		  variant->pages == PMD_PAGES ? 2 * PMD : MIB, variant->pages);
@@ -48,6 +50,7 @@ FIXTURE_TEARDOWN_PARENT(pin)
  * Breaks if DAX memory can be pinned by whoever likes, or if the errno is not
  * that of a stock kernel, on which libraries fall back to ODP.
  */
+/* Rules: P1 */
 TEST_F(pin, P1_no_lease_is_eopnotsupp)
 {
 	long before = vm_pin_kb();
@@ -64,6 +67,7 @@ TEST_F(pin, P1_no_lease_is_eopnotsupp)
  * The whole path: what a remote peer writes is in the file, what is in the file
  * is what it reads.  rxe is revocable, so a plain lease is enough (P3).
  */
+/* Rules: P1 */
 TEST_F(pin, P1_lease_allows)
 {
 	size_t len = 64 * KIB, at = self->f.size - len;
@@ -85,6 +89,7 @@ TEST_F(pin, P1_lease_allows)
 }
 
 /* Breaks if memory is charged for the DAX entry, or twice given back. */
+/* Rules: P6 */
 TEST_F(pin, P6_vm_pin_is_exact)
 {
 	long before = vm_pin_kb();
@@ -106,6 +111,7 @@ TEST_F(pin, P6_vm_pin_is_exact)
 }
 
 /* Breaks if munmap unpins: the pin belongs to the file, not to the mapping. */
+/* Rules: P10 */
 TEST_F(pin, P10_munmap_and_mprotect_leave_it_alone)
 {
 	struct ibv_mr *mr;
@@ -125,6 +131,7 @@ TEST_F(pin, P10_munmap_and_mprotect_leave_it_alone)
 }
 
 /* Breaks if ODP, which needs no pin, is asked for a lease or gets recalled. */
+/* Rules: V7 */
 TEST_F(pin, V7_odp_needs_no_lease)
 {
 	struct ibv_device_attr_ex attr;
@@ -156,9 +163,17 @@ FIXTURE(whose)
 	int ro;			/* and one for reading only */
 };
 
+FIXTURE_VARIANT(whose)
+{
+	enum fs fs;
+};
+
+ADD_FS_VARIANTS(whose, );
+
 FIXTURE_SETUP(whose)
 {
 	VERBS_SETUP(&self->v);
+	use_fs(_metadata, variant->fs);
 	make_file(_metadata, &self->f, "f", 256 * KIB, BASE_PAGES);
 	self->other = open(self->f.path, O_RDWR | O_CLOEXEC);
 	ASSERT_LE(0, self->other);
@@ -175,6 +190,7 @@ FIXTURE_TEARDOWN_PARENT(whose)
 	reg_error(&self->v, self->f.map, self->f.size, access)
 
 /* libpmem closes the descriptor after mmap: the mapping keeps the lease alive. */
+/* Rules: P1 */
 TEST_F(whose, P1_lease_fd_closed_after_mmap)
 {
 	ASSERT_EQ(0, set_lease(self->f.fd));
@@ -202,6 +218,7 @@ static int lease_inherited_fd(const void *arg)
  * Breaks if any lease on the inode counts: then somebody else's promise to
  * answer would allow my pin.
  */
+/* Rules: P1 */
 TEST_F(whose, P1_lease_of_another_process_does_not_count)
 {
 	struct call c;
@@ -231,6 +248,7 @@ static void *thread_takes_lease(void *arg)
 }
 
 /* Breaks if the taker is a thread: who registers later is another one. */
+/* Rules: P1 */
 TEST_F(whose, P1_lease_of_a_thread_that_is_gone)
 {
 	pthread_t t;
@@ -259,6 +277,7 @@ static int shares_mm_fn(void *arg)
 }
 
 /* A process of its own that shares the address space shares the promise. */
+/* Rules: P1 */
 TEST_F(whose, P1_lease_of_a_process_that_shares_the_mm)
 {
 	struct shares_mm s = { .fd = self->other };
@@ -278,6 +297,7 @@ TEST_F(whose, P1_lease_of_a_process_that_shares_the_mm)
 }
 
 /* Breaks if leases are looked for by file system, or by anything but the inode. */
+/* Rules: P1 */
 TEST_F(whose, P1_lease_on_another_file_does_not_count)
 {
 	struct dax_file g;
@@ -288,6 +308,7 @@ TEST_F(whose, P1_lease_on_another_file_does_not_count)
 }
 
 /* Who may only read the file must not get a device to write to it. */
+/* Rules: P1 */
 TEST_F(whose, P1_writable_pin_needs_a_writable_lease)
 {
 	ASSERT_EQ(0, set_lease(self->ro));
@@ -300,6 +321,7 @@ TEST_F(whose, P1_writable_pin_needs_a_writable_lease)
 }
 
 /* The same, where the mapping is of the read-only descriptor itself. */
+/* Rules: P1 */
 TEST_F(whose, P1_read_only_mapping_of_a_read_only_lease)
 {
 	char *p = map_at(NULL, self->ro, self->f.size, PROT_READ, 0);
@@ -313,6 +335,7 @@ TEST_F(whose, P1_read_only_mapping_of_a_read_only_lease)
 /* --- P2: who else pins for long stays refused ------------------------------------- */
 
 /* Breaks if the check is lifted for DAX memory and not for the user of the pin. */
+/* Rules: P2 */
 TEST_F(whose, P2_io_uring_buffers_stay_refused)
 {
 	struct iovec iov = { self->f.map, self->f.size };
@@ -332,6 +355,7 @@ TEST_F(whose, P2_io_uring_buffers_stay_refused)
 }
 
 /* gup_test is "every other user", and has GUP-fast, too. */
+/* Rules: P2 */
 TEST_F(whose, P2_gup_test_stays_refused)
 {
 	struct pin_longterm_test test = {
@@ -368,6 +392,7 @@ static int drop_capabilities(void)
 }
 
 /* Breaks if leased pins go past RLIMIT_MEMLOCK, or failures leave a charge. */
+/* Rules: P6 */
 TEST_F(whose, P6_rlimit_memlock)
 {
 	long used = vm_pin_kb();
@@ -404,11 +429,24 @@ FIXTURE(mixed)
 	char *area;
 };
 
+FIXTURE_VARIANT(mixed)
+{
+	enum fs a, b;
+};
+
+FIXTURE_VARIANT_ADD(mixed, xfs) { XFS, XFS };
+FIXTURE_VARIANT_ADD(mixed, ext4) { EXT4, EXT4 };
+FIXTURE_VARIANT_ADD(mixed, xfs_and_ext4) { XFS, EXT4 };
+
 FIXTURE_SETUP(mixed)
 {
+	if (variant->a != variant->b && one_device())
+		SKIP(return, "two file systems need two DAX devices");
 	VERBS_SETUP(&self->v);
 	pair_begin(_metadata, &self->v, &self->p);
+	use_fs(_metadata, variant->a);
 	make_file(_metadata, &self->a, "a", 64 * KIB, BASE_PAGES);
+	use_fs(_metadata, variant->b);
 	make_file(_metadata, &self->b, "b", 2 * PMD, PMD_PAGES);
 	/* anonymous | a | b from its last 64 KiB before 2 MiB, 128 KiB | anonymous */
 	self->area = mmap(NULL, 320 * KIB, PROT_READ | PROT_WRITE,
@@ -428,6 +466,7 @@ FIXTURE_TEARDOWN_PARENT(mixed)
 }
 
 /* Breaks if a batch of pages runs over the end of a mapping. */
+/* Rules: P7 */
 TEST_F(mixed, P7_several_mappings_and_files)
 {
 	struct pin_line pins[MAX_PINS];
@@ -465,6 +504,7 @@ TEST_F(mixed, P7_several_mappings_and_files)
  * lease would be busy for ever.  Either file may be the one without a lease,
  * so that the failure comes first, in the middle, and after memory of each kind.
  */
+/* Rules: P7 */
 TEST_F(mixed, P7_all_or_nothing)
 {
 	long before = vm_pin_kb();
@@ -511,15 +551,17 @@ FIXTURE(pending)
 
 FIXTURE_VARIANT(pending)
 {
+	enum fs fs;
 	op_fn op;
 };
 
-FIXTURE_VARIANT_ADD(pending, truncate) { op_truncate };
-FIXTURE_VARIANT_ADD(pending, punch) { op_punch };
+ADD_FS_VARIANTS(pending, _truncate, op_truncate);
+ADD_FS_VARIANTS(pending, _punch, op_punch);
 
 FIXTURE_SETUP(pending)
 {
 	VERBS_SETUP(&self->v);
+	use_fs(_metadata, variant->fs);
 	set_grace(GRACE_LONG);
 	make_file(_metadata, &self->f, "f", MIB, BASE_PAGES);
 	take_lease(_metadata, &self->f, false);
@@ -539,6 +581,7 @@ FIXTURE_TEARDOWN_PARENT(pending)
  * Breaks if a pinner does not look for marks: the operation would never see the
  * end of those who come in behind it.
  */
+/* Rules: P8 */
 TEST_F(pending, P8_new_pins_in_the_range_get_eagain)
 {
 	long before = vm_pin_kb();
@@ -565,6 +608,7 @@ TEST_F(pending, P8_new_pins_in_the_range_get_eagain)
 /* --- P9: nothing else changes ----------------------------------------------------------- */
 
 /* A private mapping has pages of its own; a lease is no reason to pin the others. */
+/* Rules: P9 */
 TEST_F(whose, P9_private_mapping_stays_refused)
 {
 	char *p = mmap(NULL, 64 * KIB, PROT_READ | PROT_WRITE, MAP_PRIVATE,
@@ -577,6 +621,7 @@ TEST_F(whose, P9_private_mapping_stays_refused)
 	EXPECT_EQ(0, held_pins());
 }
 
+/* Rules: P9 */
 TEST_F(whose, P9_other_memory_as_ever)
 {
 	long before = vm_pin_kb(), huge;
@@ -631,13 +676,13 @@ FIXTURE(asleep)
 
 FIXTURE_VARIANT(asleep)
 {
+	enum fs fs;
 	enum pages pages;
 	op_fn op;
 };
 
-FIXTURE_VARIANT_ADD(asleep, truncate) { BASE_PAGES, op_truncate };
-FIXTURE_VARIANT_ADD(asleep, punch) { BASE_PAGES, op_punch };
-FIXTURE_VARIANT_ADD(asleep, pmd_truncate) { PMD_PAGES, op_truncate };
+ADD_FS_PAGES_VARIANTS(asleep, _truncate, op_truncate);
+FIXTURE_VARIANT_ADD(asleep, xfs_base_punch) { XFS, BASE_PAGES, op_punch };
 
 FIXTURE_SETUP(asleep)
 {
@@ -647,6 +692,7 @@ FIXTURE_SETUP(asleep)
 	size_t size = variant->pages == PMD_PAGES ? PMD : MIB;
 
 	VERBS_SETUP(&self->v);
+	use_fs(_metadata, variant->fs);
 	set_grace(GRACE_LONG);
 	make_file(_metadata, &self->f, "f", size, variant->pages);
 	/* Not the mapped one, so that it can be closed. */
@@ -696,6 +742,7 @@ static int wake_up(struct __test_metadata *const _metadata, int uffd, void *page
 }
 
 /* Undisturbed it succeeds; meanwhile it is a pin like others (L5, R1). */
+/* Rules: P1 */
 TEST_F(asleep, P1_registration_in_progress_counts_as_a_pin)
 {
 	EXPECT_EQ(1, count_pins(getpid(), "registering"));
@@ -710,6 +757,7 @@ TEST_F(asleep, P1_registration_in_progress_counts_as_a_pin)
  * Breaks if a break waits for a registration (there is nobody who could answer,
  * and it may sleep for ever), or if what it pinned survives.
  */
+/* Rules: P1 */
 TEST_F(asleep, P1_overtaken_by_a_break)
 {
 	EXPECT_EQ(0, other_does(_metadata, variant->op, &self->f, 0,
@@ -730,6 +778,7 @@ TEST_F(asleep, P1_overtaken_by_a_break)
 }
 
 /* The same, when the lease goes. */
+/* Rules: P1 */
 TEST_F(asleep, P1_overtaken_by_the_end_of_the_lease)
 {
 	ASSERT_EQ(0, close(self->f.lease_fd));

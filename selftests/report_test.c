@@ -40,6 +40,7 @@ FIXTURE_TEARDOWN_PARENT(report)
 #define read_own() read_pins(getpid(), self->pins)
 
 /* Breaks if a field is missing, in other units, or about the wrong thing. */
+/* Rules: R1 */
 TEST_F(report, R1_fields)
 {
 	struct pin_line *p = self->pins;
@@ -91,6 +92,7 @@ TEST_F(report, R1_fields)
 }
 
 /* The number is that under which `rdma resource` knows the region. */
+/* Rules: R1 */
 TEST_F(report, R1_number_of_the_region)
 {
 	char cmd[256], text[4096] = "", key[64];
@@ -119,6 +121,7 @@ TEST_F(report, R1_number_of_the_region)
 }
 
 /* Breaks if a file's name can look like the end of a line, or like more fields. */
+/* Rules: R1 */
 TEST_F(report, R1_odd_names)
 {
 	static const struct {
@@ -154,6 +157,7 @@ TEST_F(report, R1_odd_names)
 }
 
 /* Breaks if the line goes, or its reader falls, with the name. */
+/* Rules: R1 */
 TEST_F(report, R1_deleted_and_renamed_file)
 {
 	struct ibv_mr *mr;
@@ -173,6 +177,7 @@ TEST_F(report, R1_deleted_and_renamed_file)
 }
 
 /* One line for each file of a region. */
+/* Rules: R1 */
 TEST_F(report, R1_line_for_each_file)
 {
 	struct pin_line *p = self->pins;
@@ -202,6 +207,7 @@ TEST_F(report, R1_line_for_each_file)
 }
 
 /* The states that a region goes through; registering is in pin_test. */
+/* Rules: R1 */
 TEST_F(report, R1_recall_and_revoked)
 {
 	struct ibv_mr *recalled, *active;
@@ -233,6 +239,7 @@ TEST_F(report, R1_recall_and_revoked)
 }
 
 /* A revoked line holds neither the file nor the mount. */
+/* Rules: R1 */
 TEST_F(report, R1_revoked_line_holds_nothing)
 {
 	char dir[64] = "/tmp/layout_lease.XXXXXX", path[300];
@@ -242,7 +249,8 @@ TEST_F(report, R1_revoked_line_holds_nothing)
 
 	/* A second mount of the file system. */
 	ASSERT_NE(NULL, mkdtemp(dir));
-	ASSERT_EQ(0, mount_fs(xfs_dev, dir, "xfs", "dax=always"));
+	ASSERT_EQ(0, mount_fs(test_fs[fs_now].dev, dir, test_fs[fs_now].type,
+			      "dax=always"));
 	make_file(_metadata, &f, "g", 64 * KIB, BASE_PAGES);
 	snprintf(path, sizeof(path), "%s/g", dir);
 	fd = open(path, O_RDWR | O_CLOEXEC);
@@ -285,6 +293,7 @@ static void wait_stopped(struct __test_metadata *const _metadata, pid_t pid)
 }
 
 /* Breaks if it is always the process that registered who is blamed, or all are. */
+/* Rules: R1 */
 TEST_F(report, R1_who_has_the_context_sees_it)
 {
 	struct ibv_mr *mr;
@@ -311,6 +320,7 @@ static int take_lease_and_stop(const void *arg)
 }
 
 /* Who took the lease is in the way, even if somebody else registers under it. */
+/* Rules: R1 */
 TEST_F(report, R1_who_took_the_lease_sees_it)
 {
 	struct dax_file g;
@@ -354,6 +364,7 @@ static int read_as_nobody(const void *arg)
  * a descriptor that was opened by somebody else would tell them, or one that was
  * opened before the process became another program.
  */
+/* Rules: R1 */
 TEST_F(report, R1_other_user_is_eacces)
 {
 	struct reader r = { .pid = getpid() };
@@ -369,6 +380,7 @@ TEST_F(report, R1_other_user_is_eacces)
 /* --- reading ------------------------------------------------------------------------------ */
 
 /* Breaks if a read that begins in the middle repeats or forgets lines. */
+/* Rules: R1 */
 TEST_F(report, R1_many_lines_in_small_pieces)
 {
 	static char whole[64 * KIB], pieces[64 * KIB];
@@ -392,6 +404,7 @@ TEST_F(report, R1_many_lines_in_small_pieces)
 }
 
 /* Breaks if an open report holds up a deregistration, or is read after it. */
+/* Rules: R1 */
 TEST_F(report, R1_open_report_stalls_nobody)
 {
 	char text[100];

@@ -130,16 +130,19 @@ do {									\
 } while (0)
 
 /* Breaks if the driver goes by the key alone, or by a reference to the region. */
+/* Rules: V2 */
 TEST_F(revoked, V2_remote_write)
 {
 	refused(IBV_WC_REM_ACCESS_ERR, IBV_WR_RDMA_WRITE, PAGE, self->mr->rkey);
 }
 
+/* Rules: V2 */
 TEST_F(revoked, V2_remote_write_of_many_packets)
 {
 	refused(IBV_WC_REM_ACCESS_ERR, IBV_WR_RDMA_WRITE, LEN, self->mr->rkey);
 }
 
+/* Rules: V2 */
 TEST_F(revoked, V2_remote_read)
 {
 	refused(IBV_WC_REM_ACCESS_ERR, IBV_WR_RDMA_READ, LEN, self->mr->rkey);
@@ -148,6 +151,7 @@ TEST_F(revoked, V2_remote_read)
 	EXPECT_EQ(0, memcmp(self->v.buf, self->v.buf + LEN, LEN));
 }
 
+/* Rules: V2 */
 TEST_F(revoked, V2_remote_atomic)
 {
 	refused(IBV_WC_REM_ACCESS_ERR, IBV_WR_ATOMIC_FETCH_AND_ADD, 8,
@@ -155,16 +159,19 @@ TEST_F(revoked, V2_remote_atomic)
 }
 
 /* Breaks if a window is asked, and not the region behind it. */
+/* Rules: V2 */
 TEST_F(revoked, V2_window_bound_before)
 {
 	refused(IBV_WC_REM_ACCESS_ERR, IBV_WR_RDMA_WRITE, PAGE, self->mw->rkey);
 }
 
+/* Rules: V2 */
 TEST_F(revoked, V2_window_bound_before_type_2)
 {
 	refused(IBV_WC_REM_ACCESS_ERR, IBV_WR_RDMA_READ, PAGE, self->mw2->rkey);
 }
 
+/* Rules: V2 */
 TEST_F(revoked, V2_bind_a_window)
 {
 	struct ibv_mw *mw = ibv_alloc_mw(self->v.pd, IBV_MW_TYPE_2);
@@ -176,6 +183,7 @@ TEST_F(revoked, V2_bind_a_window)
 }
 
 /* The region is used by its own side, as a source and as a sink. */
+/* Rules: V2 */
 TEST_F(revoked, V2_local_send)
 {
 	ASSERT_EQ(0, post_recv(self->p.qp[1], self->v.buf_mr, self->v.buf, LEN));
@@ -184,6 +192,7 @@ TEST_F(revoked, V2_local_send)
 		       0));
 }
 
+/* Rules: V2 */
 TEST_F(revoked, V2_local_source_of_a_write)
 {
 	set_pattern(self->v.buf, LEN, 4);
@@ -192,6 +201,7 @@ TEST_F(revoked, V2_local_source_of_a_write)
 		       self->v.buf, self->v.buf_mr->rkey));
 }
 
+/* Rules: V2 */
 TEST_F(revoked, V2_local_sink_of_a_read)
 {
 	set_pattern(self->v.buf, LEN, 4);
@@ -201,6 +211,7 @@ TEST_F(revoked, V2_local_sink_of_a_read)
 	EXPECT_EQ(-1, file_differs(self->f.fd, 0, LEN, 3));
 }
 
+/* Rules: V2 */
 TEST_F(revoked, V2_receive_buffer)
 {
 	set_pattern(self->v.buf, LEN, 4);
@@ -213,6 +224,7 @@ TEST_F(revoked, V2_receive_buffer)
 }
 
 /* Breaks if a revoke moves queue pairs, or anything but its region. */
+/* Rules: V2 */
 TEST_F(revoked, V2_others_go_on)
 {
 	struct dax_file g;
@@ -235,6 +247,7 @@ TEST_F(revoked, V2_others_go_on)
  * Breaks if keys are returned at the revoke: a peer that still has them would
  * write to somebody else's memory.
  */
+/* Rules: V2 */
 TEST_F(revoked, V2_keys_stay_taken)
 {
 	struct ibv_mr *more[300];
@@ -253,6 +266,7 @@ TEST_F(revoked, V2_keys_stay_taken)
 }
 
 /* Pages come back at the revoke, the region itself at dereg, each of them once. */
+/* Rules: V3 */
 TEST_F(revoked, V3_dereg_succeeds)
 {
 	EXPECT_EQ(self->vm_pin, vm_pin_kb());
@@ -266,6 +280,7 @@ TEST_F(revoked, V3_dereg_succeeds)
 }
 
 /* Breaks if a rereg brings the keys back to life over pages that are gone. */
+/* Rules: V3 */
 TEST_F(revoked, V3_rereg_is_einval)
 {
 	EXPECT_EQ(-EINVAL, rereg_access(self->mr, ACCESS_RO));
@@ -276,6 +291,7 @@ TEST_F(revoked, V3_rereg_is_einval)
 }
 
 /* A context that is closed with everything in it. */
+/* Rules: V3 */
 TEST_F(revoked, V3_close_of_the_context)
 {
 	close(self->v.ctx->cmd_fd);
@@ -325,6 +341,7 @@ static int take_other(struct __test_metadata *const _metadata,
  * the file after the revoke, or the message is reported complete although the
  * rest was dropped.
  */
+/* Rules: V1 */
 TEST_F(flight, V1_write_in_flight)
 {
 	long begin = now_ms();
@@ -371,6 +388,7 @@ TEST_F(flight, V1_write_in_flight)
 }
 
 /* The same for reading: what the file gets after the revoke is not for the peer. */
+/* Rules: V1 */
 TEST_F(flight, V1_read_in_flight)
 {
 	long begin = now_ms();
@@ -415,6 +433,7 @@ TEST_F(flight, V1_read_in_flight)
 }
 
 /* The revoked region is on the requester's own side. */
+/* Rules: V1 */
 TEST_F(flight, V1_local_source_in_flight)
 {
 	long begin = now_ms();
@@ -486,6 +505,7 @@ static void *close_at_barrier(void *arg)
 }
 
 /* Breaks if both the revoke and the dereg, or neither, unpin the pages. */
+/* Rules: V1 */
 TEST_F(flight, V1_dereg_against_revoke)
 {
 	long begin = now_ms(), vm_pin = vm_pin_kb();
@@ -511,6 +531,7 @@ TEST_F(flight, V1_dereg_against_revoke)
 }
 
 /* And the registration against the revoke: all of the region, or none. */
+/* Rules: V1 */
 TEST_F(flight, V1_reg_against_revoke)
 {
 	long begin = now_ms(), vm_pin = vm_pin_kb();
@@ -546,7 +567,10 @@ TEST_F(flight, V1_reg_against_revoke)
 
 /* --- I1: the blocks ------------------------------------------------------------------ */
 
-/* From <xfs/xfs_fs.h>: space that XFS keeps for hard times. */
+/*
+ * Space that file systems keep for hard times, for XFS from <xfs/xfs_fs.h>; ext4
+ * has a file in /sys.
+ */
 struct fsop_resblks {
 	__u64 resblks;
 	__u64 avail;
@@ -563,7 +587,13 @@ static int take_all_space(off_t *size, const char *name)
 
 	snprintf(path, sizeof(path), "%s/%s", mnt, name);
 	fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0666);
-	if (fd < 0 || ioctl(fd, IOC_SET_RESBLKS, &none))
+	if (fd < 0)
+		return -1;
+	if (fs_now == XFS && ioctl(fd, IOC_SET_RESBLKS, &none))
+		return -1;
+	snprintf(path, sizeof(path), "/sys/fs/ext4/%s/reserved_clusters",
+		 strrchr(test_fs[EXT4].dev, '/') + 1);
+	if (fs_now == EXT4 && set_number(path, 0))
 		return -1;
 	for (*size = 0; more >= (off_t)PAGE; )
 		if (fallocate(fd, 0, *size, more))
@@ -583,11 +613,13 @@ FIXTURE(reuse)
 
 FIXTURE_VARIANT(reuse)
 {
+	enum fs fs;
+	enum pages pages;
 	op_fn op;
 };
 
-FIXTURE_VARIANT_ADD(reuse, truncate) { op_truncate };
-FIXTURE_VARIANT_ADD(reuse, punch) { op_punch };
+ADD_FS_PAGES_VARIANTS(reuse, _truncate, op_truncate);
+ADD_FS_VARIANTS(reuse, _base_punch, BASE_PAGES, op_punch);
 
 FIXTURE_SETUP(reuse)
 {
@@ -595,8 +627,10 @@ FIXTURE_SETUP(reuse)
 	int fd;
 
 	VERBS_SETUP(&self->v);
+	use_fs(_metadata, variant->fs);
 	set_grace(1);
-	make_file(_metadata, &self->f, "f", LEN, BASE_PAGES);
+	make_file(_metadata, &self->f, "f",
+		  variant->pages == PMD_PAGES ? PMD : LEN, variant->pages);
 	take_lease(_metadata, &self->f, false);
 	self->block = block_of(self->f.fd, 0, NULL);
 	ASSERT_NE(0UL, self->block);
@@ -706,6 +740,7 @@ static bool blocks_clean(int fd, const off_t *now)
  * somebody else gets them.  Breaks if the operation returns before the device
  * has let go, or if anything later reaches the blocks.
  */
+/* Rules: I1 */
 TEST_F(reuse, I1_new_owner_of_the_blocks_is_safe)
 {
 	struct peer peer = {
@@ -723,7 +758,8 @@ TEST_F(reuse, I1_new_owner_of_the_blocks_is_safe)
 	set_pattern(self->v.buf, LEN, 1);
 	ASSERT_EQ(0, pthread_create(&t, NULL, peer_hammers, &peer));
 	ASSERT_TRUE(wait_for(__atomic_load_n(&peer.writes, __ATOMIC_ACQUIRE)));
-	ASSERT_EQ(0, other_does(_metadata, variant->op, &self->f, 0, LEN));
+	ASSERT_EQ(0, other_does(_metadata, variant->op, &self->f, 0,
+				self->f.size));
 	writes = __atomic_load_n(&peer.writes, __ATOMIC_ACQUIRE);
 
 	/* Somebody gets all the space there is, and so these blocks. */
