@@ -26,6 +26,7 @@
 #include <linux/falloc.h>
 #include <linux/fiemap.h>
 #include <linux/fs.h>
+#include <linux/io_uring.h>
 #include <sched.h>
 #include <signal.h>
 #include <sys/ioctl.h>
@@ -779,6 +780,17 @@ static inline long call_ms(const struct call *c)
 	return c->res->end - c->res->begin;
 }
 
+/* Nobody waits for a pin longer than that, nor in vain (I2). */
+#define EXPECT_BOUNDED(ms, bound)					\
+do {									\
+	long _ms = (ms), _bound = (bound);				\
+									\
+	fprintf(TH_LOG_STREAM,						\
+		"# longest wait of a breaker: %ld ms, bound %ld ms\n",	\
+		_ms, _bound);						\
+	EXPECT_GE(_bound, _ms);						\
+} while (0)
+
 /* Let another process call @fn, and return what that returns. */
 static inline int in_child(struct __test_metadata *const _metadata, call_fn fn,
 			   const void *arg)
@@ -925,6 +937,52 @@ static inline int fd_swap_boot(int fd, off_t off, off_t len)
 static inline int op_swap_boot(const char *path, off_t off, off_t len)
 {
 	return with_file(path, O_RDWR, fd_swap_boot, off, len);
+}
+
+/* Punch by a worker of io_uring. */
+static inline int op_uring_punch(const char *path, off_t off, off_t len)
+{
+	struct io_uring_params params = { };
+	unsigned int *head, *tail, *array;
+	struct io_uring_sqe *sqe;
+	struct io_uring_cqe *cqe;
+	char *rings;
+	int ring;
+
+	ring = syscall(__NR_io_uring_setup, 1, &params);
+	if (ring < 0)
+		return -errno;
+	if (!(params.features & IORING_FEAT_SINGLE_MMAP))
+		return -EPROTO;
+	rings = mmap(NULL, 64 * KIB, PROT_READ | PROT_WRITE, MAP_SHARED, ring,
+		     IORING_OFF_SQ_RING);
+	sqe = mmap(NULL, sizeof(*sqe), PROT_READ | PROT_WRITE, MAP_SHARED, ring,
+		   IORING_OFF_SQES);
+	if (rings == MAP_FAILED || sqe == MAP_FAILED)
+		return -errno;
+	*sqe = (struct io_uring_sqe) {
+		.opcode = IORING_OP_FALLOCATE,
+		.flags = IOSQE_ASYNC,
+		.fd = open(path, O_RDWR | O_CLOEXEC),
+		.off = off,
+		.addr = len,
+		.len = FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
+	};
+	array = (unsigned int *)(rings + params.sq_off.array);
+	tail = (unsigned int *)(rings + params.sq_off.tail);
+	array[0] = 0;
+	__atomic_store_n(tail, 1, __ATOMIC_RELEASE);
+	if (syscall(__NR_io_uring_enter, ring, 1, 1, IORING_ENTER_GETEVENTS,
+		    NULL, 0) < 0)
+		return -errno;
+	head = (unsigned int *)(rings + params.cq_off.head);
+	tail = (unsigned int *)(rings + params.cq_off.tail);
+	if (__atomic_load_n(tail, __ATOMIC_ACQUIRE) == *head)
+		return -EINTR;
+	cqe = (struct io_uring_cqe *)(rings + params.cq_off.cqes);
+	close(sqe->fd);
+	close(ring);
+	return cqe->res;
 }
 
 struct op {
