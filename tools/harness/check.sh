@@ -4,7 +4,7 @@
 # check.sh [base|debug] [TEST...]: builds selftests/ inside build/tree, as a
 # maintainer would, and runs them (or those named) in a guest. The last line is
 # "N passed, N failed, N skipped"; anything but passes and skips is a failure of
-# the run, and so is no test at all.
+# the run, and so is no test at all, or a rule without one (matrix.sh).
 
 # shellcheck source=tools/harness/lib.sh
 . "$(dirname -- "$0")/lib.sh"
@@ -15,10 +15,16 @@ tree=$BUILD/tree
 out=$BUILD/kernel-$kind
 inside=$tree/tools/testing/selftests/layout_lease
 bin=$out/kselftest-install
+# Seconds for a program, and for all of them: one that hangs shall not keep the
+# others from running.
 case $kind in
-debug) limit=${TEST_TIMEOUT:-900} total=${TIMEOUT:-2700} ;;
-*) limit=${TEST_TIMEOUT:-300} total=${TIMEOUT:-1200} ;;
+debug) limit=${TEST_TIMEOUT:-1500} total=${TIMEOUT:-3000} ;;
+*) limit=${TEST_TIMEOUT:-600} total=${TIMEOUT:-1500} ;;
 esac
+
+# --- is there a test for each rule? ------------------------------------------------
+matrix=$(sh "$top/tools/harness/matrix.sh" --check 2>&1) && matrix_ok=y || matrix_ok=''
+[ -z "$matrix" ] || echo "$matrix"
 
 # --- build -----------------------------------------------------------------------
 [ -r "$top/selftests/Makefile" ] || die "no selftests: $top/selftests/Makefile is missing"
@@ -62,7 +68,8 @@ rm -f "$mark"
 passed=0 failed=0 skipped=0 failures=''
 for t in $tests; do
 	[ -e "$dir/guest/$t.out" ] || : >"$dir/guest/$t.out"
-	result=$(awk -v prog="$t" -v status="$(cat "$dir/guest/$t.exit" 2>/dev/null)" \
+	result=$(awk -v prog="$t" -v limit="$limit" \
+		-v status="$(cat "$dir/guest/$t.exit" 2>/dev/null)" \
 		-f "$top/tools/harness/ktap.awk" "$dir/guest/$t.out")
 	# shellcheck disable=SC2046 # count and three numbers
 	set -- $(echo "$result" | head -n 1)
@@ -73,12 +80,18 @@ done
 if [ $guest -ne 0 ]; then
 	failed=$((failed + 1))
 	case $guest in
-	124) what='guest hung' ;;
+	124) what="guest hung, or all programs together took more than $total s (TIMEOUT=)" ;;
 	125) what='guest panicked or ended early' ;;
 	126) what='the kernel reported trouble' ;;
 	*) what="the test runner ended with status $guest" ;;
 	esac
 	failures="${failures}failed: $what, see above
+"
+fi
+if [ -z "$matrix_ok" ]; then
+	failed=$((failed + 1))
+	failures="${failures}failed: not every rule has a test that names it:
+$(echo "$matrix" | sed 's/^/        /')
 "
 fi
 echo "$failures" | sed '/^$/d'
