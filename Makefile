@@ -6,14 +6,14 @@
 BUILD ?= $(CURDIR)/build
 # base or debug
 KERNEL ?= base
-export BUILD KERNEL_TREE FORCE ACCEL JOBS TIMEOUT TEST_TIMEOUT
+export BUILD KERNEL_TREE FORCE ACCEL JOBS TIMEOUT TEST_TIMEOUT FROM TO
 
 h := tools/harness
 bzimage = $(abspath $(BUILD))/kernel-$(KERNEL)/arch/x86/boot/bzImage
 headers = $(abspath $(BUILD))/kernel-$(KERNEL)/usr/include
 
-.PHONY: help demo check shell kernel tree refresh apply mbox tools packages \
-	clean distclean
+.PHONY: help demo check shell kernel tree refresh apply mbox matrix each tools \
+	packages clean distclean
 
 help:
 	@echo 'make demo                 the demonstration, in a guest'
@@ -29,6 +29,9 @@ help:
 	@echo 'make kernel               build/tree -> build/kernel-base (or KERNEL=debug)'
 	@echo 'make refresh              build/tree -> patches/'
 	@echo 'make apply KDIR=path      the series onto another git tree, by git am'
+	@echo 'make matrix               the rules and their tests, in MAINTAINERS-notes.md'
+	@echo 'make each                 builds, boots and checkpatches every patch; hours'
+	@echo '     FROM=n TO=n          some of them'
 	@echo 'make mbox                 build/series.mbox, selftests included, for git send-email'
 	@echo 'make clean                removes kernels, logs and tools from build/'
 	@echo 'make distclean            removes build/'
@@ -71,9 +74,17 @@ apply:
 mbox: tree
 	@sh $(h)/mbox.sh
 
+matrix:
+	@sh $(h)/matrix.sh
+
+each: packages
+	@sh $(h)/tree.sh --keep
+	@sh $(h)/each.sh
+
 clean:
-	rm -rf $(BUILD)/kernel-base $(BUILD)/kernel-debug $(BUILD)/tools \
-		$(BUILD)/logs $(BUILD)/accel $(BUILD)/series $(BUILD)/series.mbox
+	rm -rf $(BUILD)/kernel-base $(BUILD)/kernel-debug $(BUILD)/kernel-each \
+		$(BUILD)/tools $(BUILD)/logs $(BUILD)/accel $(BUILD)/series \
+		$(BUILD)/series.mbox
 
 # the tree may hold work that is nowhere else
 distclean:

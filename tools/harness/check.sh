@@ -90,7 +90,7 @@ if [ $guest -ne 0 ]; then
 fi
 if [ -z "$matrix_ok" ]; then
 	failed=$((failed + 1))
-	failures="${failures}failed: not every rule has a test that names it:
+	failures="${failures}failed: the matrix of rules and tests:
 $(echo "$matrix" | sed 's/^/        /')
 "
 fi

@@ -3,17 +3,24 @@
 #
 # kernel.sh [base|debug]: configures and builds build/tree in
 # build/kernel-{base,debug}, headers for user space included. Does nothing when
-# tree and configuration are those of the last build.
+# tree and configuration are those of the last build. "each" is build/tree-each
+# of each.sh, with the configuration of base.
 
 # shellcheck source=tools/harness/lib.sh
 . "$(dirname -- "$0")/lib.sh"
 
 kind=${1:-base}
-tree=$BUILD/tree
+tree=$BUILD/tree cc=''
 out=$BUILD/kernel-$kind
 case $kind in
 base) fragments=$top/kernel-config/base.config ;;
 debug) fragments="$top/kernel-config/base.config $top/kernel-config/debug.config" ;;
+each)
+	fragments=$top/kernel-config/base.config
+	tree=$BUILD/tree-each
+	# what a patch to a header touches comes back with the patch after it
+	! command -v ccache >/dev/null || cc='CC=ccache gcc'
+	;;
 *) die "KERNEL is base or debug, not $kind" ;;
 esac
 
@@ -38,7 +45,7 @@ kmake()
 {
 	# LOCALVERSION= keeps the release string from changing with each commit
 	make -C "$tree" O="$out" LOCALVERSION= \
-		KBUILD_BUILD_USER=series KBUILD_BUILD_HOST=localhost \
+		KBUILD_BUILD_USER=series KBUILD_BUILD_HOST=localhost ${cc:+"$cc"} \
 		-j"${JOBS:-$(nproc)}" "$@"
 }
 

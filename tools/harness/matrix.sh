@@ -241,5 +241,5 @@ if ! cmp -s "$tmp/notes" "$notes"; then
 	fi
 fi
 sed 's/^/matrix: /' "$tmp/problems"
-[ -n "$check" ] || cat "$tmp/totals"
-exit $status
+[ -z "$check" ] || exit $status
+cat "$tmp/totals"
