@@ -45,7 +45,7 @@ if ! is_ours; then
 	git -C "$tree" worktree prune
 	log=$logs/checkout.log
 	run_logged "$log" "checking the kernel out to $here" \
-		git -C "$tree" worktree add -f --detach "$here" base ||
+		git -C "$tree" worktree add -q -f --detach "$here" base ||
 		die_log "$log" "could not make $here"
 fi
 

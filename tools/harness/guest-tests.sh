@@ -9,6 +9,20 @@
 dir=$1 limit=$2
 shift 2
 cd "$dir" || exit 1
+
+# What tests turn, as they found it: one that gets killed leaves it as it is.
+knobs()
+{
+	(cd /proc/sys/fs && grep -s . lease-break-time leases-enable layout-break-enforce)
+}
+knobs >/run/knobs
+restore_knobs()
+{
+	while IFS=: read -r knob value; do
+		echo "$value" >"/proc/sys/fs/$knob"
+	done </run/knobs
+}
+
 for prog; do
 	echo "# selftests: layout_lease: $prog"
 	echo "selftests: layout_lease: $prog" >/dev/kmsg
@@ -25,6 +39,7 @@ for prog; do
 	wait $pid
 	echo $? >"/run/guest/$prog.exit"
 	pkill -KILL -s "$(cat /run/session)"
+	restore_knobs
 done
 # That pkill finds nothing to kill is the rule.
 exit 0

@@ -1,7 +1,7 @@
 #!/bin/sh
 # SPDX-License-Identifier: GPL-2.0
 #
-# matrix.sh [--check]: which test checks which rule. A test says so itself, in a
+# matrix.sh [--check [RAN]]: which test checks which rule. A test says so itself, in a
 # line of its own directly above it:
 #
 #   /* Rules: B3 B4 */
@@ -10,16 +10,17 @@
 # Writes the table to MAINTAINERS-notes.md and prints the totals. Which rules
 # there are is written there, too. With --check nothing is written; whatever is
 # missing is said, and the exit status is 1: a rule without a test, a test
-# without rules or with unknown ones, a table that is not up to date.
+# without rules or with unknown ones, a table that is not up to date. With RAN,
+# a file of lines "program fixture.test", also a rule of which no test is in there.
 
 # shellcheck source=tools/harness/lib.sh
 . "$(dirname -- "$0")/lib.sh"
 
-check=''
+check='' ran=${2:-}
 case ${1:-} in
 --check) check=y ;;
 '') ;;
-*) die "usage: matrix.sh [--check]" ;;
+*) die "usage: matrix.sh [--check [RAN]]" ;;
 esac
 
 notes=$top/MAINTAINERS-notes.md
@@ -40,7 +41,7 @@ tmp=$(mktemp -d) || exit 1
 trap 'rm -rf "$tmp"' EXIT
 
 # Macros that add variants are in the headers: those first.
-awk -v rules="$rules" -v later="$later" -v programs="$programs" \
+awk -v rules="$rules" -v later="$later" -v programs="$programs" -v ran="$ran" \
 	-v table="$tmp/table" -v totals="$tmp/totals" '
 # "L1-L3 B12" -> known["L1"] ..., and in order if they are to be in the table
 function expand(text, in_table,		word, part, n, i, j, letter)
@@ -111,6 +112,10 @@ BEGIN {
 	n = split(programs, word, " ")
 	for (i = 1; i <= n; i++)
 		runs[word[i]] = 1
+	while (ran != "" && (getline line <ran) > 0) {
+		split(line, word, " ")
+		has_run[word[1], word[2]] = 1
+	}
 }
 FNR == 1 {
 	file = prog = FILENAME
@@ -178,10 +183,13 @@ END {
 	print "| --- | --- |" >table
 	for (r = 1; r <= n_rules; r++) {
 		text = last = ""
+		any = 0
 		for (t = 1; t <= n_all; t++) {
 			id = all[t]
 			if (!((order[r], id) in checks))
 				continue
+			if (id in has_run)
+				any = 1
 			split(id, part, SUBSEP)
 			if (part[1] == last)
 				text = text ", "
@@ -192,6 +200,8 @@ END {
 		}
 		if (text == "")
 			problem("rule " order[r] " has no test")
+		else if (ran != "" && !any)
+			problem("rule " order[r] ": none of its tests has run; all were skipped, or never begun")
 		print "| " order[r] " | " text " |" >table
 	}
 	printf "" >totals
