@@ -35,7 +35,8 @@ esac
 # It is lost when build/tree is made anew.
 is_ours()
 {
-	[ "$(cd "$here" 2>/dev/null && git rev-parse --show-toplevel 2>/dev/null)" = "$here" ] &&
+	[ "$(git -C "$here" rev-parse --show-toplevel 2>/dev/null)" = \
+		"$(cd "$here" 2>/dev/null && pwd -P)" ] &&
 		git -C "$here" cat-file -e "$(git -C "$tree" rev-parse HEAD)" 2>/dev/null
 }
 
