@@ -175,6 +175,7 @@ TEST_F(lease, L1_unknown_bits_are_einval)
 		F_LAYOUT | F_WRLCK, F_LAYOUT | F_UNLCK, F_LAYOUT | 4,
 		F_LAYOUT | 8, F_LAYOUT | 16, F_LAYOUT | 32, F_LAYOUT | 0x200,
 		F_LAYOUT | 0x10000, F_LAYOUT | F_BREAKING, F_BREAKING,
+		F_LAYOUT | F_EXCLUSIVE | F_WRLCK, F_LAYOUT | F_EXCLUSIVE | 4,
 		F_EXCLUSIVE, F_EXCLUSIVE | F_WRLCK, F_EXCLUSIVE | F_UNLCK,
 		0x200,
 	};
@@ -186,18 +187,6 @@ TEST_F(lease, L1_unknown_bits_are_einval)
 		}
 		EXPECT_EQ(EINVAL, errno);
 	}
-	EXPECT_EQ(F_UNLCK, fcntl(self->f.fd, F_GETLEASE));
-}
-
-/* Until there are exclusive leases, nobody may believe that he holds one. */
-/* Rules: L1 */
-TEST_F(lease, L1_exclusive_is_einval)
-{
-	EXPECT_EQ(-1, fcntl(self->f.fd, F_SETLEASE, F_LAYOUT | F_EXCLUSIVE));
-	EXPECT_EQ(EINVAL, errno);
-	EXPECT_EQ(0, fcntl(self->f.fd, F_SETSIG, SIGKILL));
-	EXPECT_EQ(-1, fcntl(self->f.fd, F_SETLEASE, F_LAYOUT | F_EXCLUSIVE));
-	EXPECT_EQ(EINVAL, errno);
 	EXPECT_EQ(F_UNLCK, fcntl(self->f.fd, F_GETLEASE));
 }
 
