@@ -31,7 +31,9 @@
 #include <signal.h>
 #include <sys/ioctl.h>
 #include <sys/prctl.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/statfs.h>
 #include <sys/syscall.h>
 #include <sys/sysmacros.h>
 #include <sys/uio.h>
@@ -665,6 +667,49 @@ static inline int clone_range(const char *from, off_t src, off_t len,
 	close(in);
 	close(out);
 	return ret;
+}
+
+/* --- descriptors on their way -------------------------------------------------------- */
+
+/* Send up to four descriptors. */
+static inline int send_fds(int sock, const int *fds, int nr)
+{
+	char control[CMSG_SPACE(4 * sizeof(int))] = { }, byte = 0;
+	struct iovec iov = { &byte, 1 };
+	struct msghdr msg = {
+		.msg_iov = &iov,
+		.msg_iovlen = 1,
+		.msg_control = control,
+		.msg_controllen = CMSG_SPACE(nr * sizeof(int)),
+	};
+	struct cmsghdr *cmsg = CMSG_FIRSTHDR(&msg);
+
+	cmsg->cmsg_level = SOL_SOCKET;
+	cmsg->cmsg_type = SCM_RIGHTS;
+	cmsg->cmsg_len = CMSG_LEN(nr * sizeof(int));
+	memcpy(CMSG_DATA(cmsg), fds, nr * sizeof(int));
+	return sendmsg(sock, &msg, 0) == 1 ? 0 : -errno;
+}
+
+static inline int receive_fds(int sock, int *fds, int nr)
+{
+	char control[CMSG_SPACE(4 * sizeof(int))], byte;
+	struct iovec iov = { &byte, 1 };
+	struct msghdr msg = {
+		.msg_iov = &iov,
+		.msg_iovlen = 1,
+		.msg_control = control,
+		.msg_controllen = sizeof(control),
+	};
+	struct cmsghdr *cmsg;
+
+	if (recvmsg(sock, &msg, MSG_CMSG_CLOEXEC) != 1)
+		return -errno;
+	cmsg = CMSG_FIRSTHDR(&msg);
+	if (!cmsg || cmsg->cmsg_len != CMSG_LEN(nr * sizeof(int)))
+		return -EPROTO;
+	memcpy(fds, CMSG_DATA(cmsg), nr * sizeof(int));
+	return 0;
 }
 
 /* --- calls made by another process ------------------------------------------------ */

@@ -146,6 +146,152 @@ TEST_F(life, L7_other_process_keeps_the_pins)
 	wait_revoked();
 }
 
+struct exec_arg {
+	int lease_fd, gone;
+	bool keep;
+};
+
+/* Become another program; @gone is closed by that. */
+static int exec_sleep(const void *arg)
+{
+	const struct exec_arg *e = arg;
+
+	fcntl(e->lease_fd, F_SETFD, e->keep ? 0 : FD_CLOEXEC);
+	fcntl(e->gone, F_SETFD, FD_CLOEXEC);
+	/* Up to here, too, it is shared. */
+	raise(SIGSTOP);
+	execlp("sleep", "sleep", "600", NULL);
+	return -errno;
+}
+
+/* Breaks if exec, which closes the last descriptor, is not the end of the lease. */
+/* Rules: L6 L7 */
+TEST_F(life, L7_exec_closes_the_lease)
+{
+	struct exec_arg e = { .lease_fd = self->f.lease_fd };
+	int ends[2], status;
+	struct call c;
+	char byte;
+
+	ASSERT_EQ(0, pipe(ends));
+	e.gone = ends[1];
+	call_start(_metadata, &c, exec_sleep, &e);
+	close(ends[1]);
+	ASSERT_EQ(c.pid, waitpid(c.pid, &status, WUNTRACED));
+	ASSERT_TRUE(WIFSTOPPED(status));
+	ASSERT_EQ(0, close(self->f.lease_fd));
+	still_works(2);
+	kill(c.pid, SIGCONT);
+	ASSERT_EQ(0, read(ends[0], &byte, 1));
+	wait_revoked();
+	kill(c.pid, SIGKILL);
+	ASSERT_TRUE(reap(c.pid, &status));
+}
+
+/* A program that inherited the lease by exec is its only holder. */
+/* Rules: L6 L7 */
+TEST_F(life, L7_exec_keeps_the_pins)
+{
+	struct exec_arg e = { .lease_fd = self->f.lease_fd, .keep = true };
+	int ends[2], status;
+	struct call c;
+	char byte;
+
+	ASSERT_EQ(0, pipe(ends));
+	e.gone = ends[1];
+	call_start(_metadata, &c, exec_sleep, &e);
+	close(ends[1]);
+	ASSERT_EQ(c.pid, waitpid(c.pid, &status, WUNTRACED));
+	kill(c.pid, SIGCONT);
+	ASSERT_EQ(0, read(ends[0], &byte, 1));
+	ASSERT_EQ(0, close(self->f.lease_fd));
+	still_works(2);
+	kill(c.pid, SIGKILL);
+	ASSERT_TRUE(reap(c.pid, &status));
+	wait_revoked();
+}
+
+/* Breaks if a descriptor that nobody has, but somebody may yet get, does not count. */
+/* Rules: L6 L7 */
+TEST_F(life, L7_lease_in_a_socket)
+{
+	int pair[2], fd = -1;
+
+	ASSERT_EQ(0, socketpair(AF_UNIX, SOCK_STREAM, 0, pair));
+	ASSERT_EQ(0, send_fds(pair[0], &self->f.lease_fd, 1));
+	ASSERT_EQ(0, close(self->f.lease_fd));
+	still_works(2);
+	ASSERT_EQ(0, receive_fds(pair[1], &fd, 1));
+	EXPECT_EQ(F_LAYOUT, fcntl(fd, F_GETLEASE));
+	still_works(3);
+	/* Once more, and then nobody gets it any more. */
+	ASSERT_EQ(0, send_fds(pair[0], &fd, 1));
+	ASSERT_EQ(0, close(fd));
+	still_works(4);
+	close(pair[0]);
+	close(pair[1]);
+	wait_revoked();
+}
+
+/* Breaks if pins belong to the mapping that they were made by. */
+/* Rules: P10 L6 */
+TEST_F(life, P10_mapping_moved_protected_and_gone)
+{
+	void *old = self->f.map;
+	char *p;
+
+	ASSERT_EQ(0, mprotect(old, self->f.size, PROT_NONE));
+	still_works(2);
+	/* To another place, with nothing left at the old one. */
+	p = mmap(NULL, self->f.size, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1,
+		 0);
+	ASSERT_NE(MAP_FAILED, (void *)p);
+	ASSERT_EQ(p, mremap(old, self->f.size, self->f.size,
+			    MREMAP_MAYMOVE | MREMAP_FIXED, p));
+	still_works(3);
+	ASSERT_EQ(0, mprotect(p, self->f.size, PROT_READ | PROT_WRITE));
+	EXPECT_EQ(0, madvise(p, self->f.size, MADV_DONTNEED));
+	still_works(4);
+	EXPECT_EQ(0, munmap(p, self->f.size));
+	still_works(5);
+	EXPECT_EQ(0, ibv_dereg_mr(self->mr));
+	EXPECT_EQ(self->vm_pin, vm_pin_kb());
+}
+
+static long free_blocks(void)
+{
+	struct statfs st;
+
+	return statfs(mnt, &st) ? -1 : (long)st.f_bfree;
+}
+
+/*
+ * Neither name nor mapping nor descriptor but that of the lease.  Breaks if the
+ * blocks are given to others while they are pinned, or never.
+ */
+/* Rules: L6 P1 P4 I1 */
+TEST_F(life, L6_file_closed_unmapped_and_unlinked)
+{
+	long before;
+
+	ASSERT_EQ(0, munmap(self->f.map, self->f.size));
+	ASSERT_EQ(0, close(self->f.fd));
+	self->f.fd = self->f.lease_fd;
+	ASSERT_EQ(0, unlink(self->f.path));
+	sync();
+	before = free_blocks();
+	still_works(2);
+	ASSERT_EQ(0, close(self->f.lease_fd));
+	ASSERT_TRUE(wait_for(count_pins(getpid(), "revoked") == 1));
+	EXPECT_EQ(self->vm_pin, vm_pin_kb());
+	EXPECT_TRUE(wait_for(free_blocks() >=
+			     before + (long)(self->f.size / PAGE)));
+	EXPECT_EQ(IBV_WC_REM_ACCESS_ERR,
+		  remote_write(&self->v, &self->p, self->mr, self->f.map, PAGE,
+			       99));
+	EXPECT_EQ(0, ibv_dereg_mr(self->mr));
+}
+
 /*
  * Who has been recalled and closes the lease instead of deregistering has
  * answered, too.  Breaks if the pins then stay for the grace period.
@@ -297,6 +443,71 @@ TEST_F(process, L6_killed_taker_with_a_context_that_lives)
 	ASSERT_TRUE(reap(c.pid, &status));
 	EXPECT_TRUE(wait_for(count_pins(getpid(), "revoked") == 1));
 	EXPECT_EQ(0, in_child(_metadata, run_op, &op));
+}
+
+/* Registers, and hands everything over. */
+struct giver {
+	const char *path;
+	int sock;
+};
+
+static int register_and_give_away(const void *arg)
+{
+	const struct giver *g = arg;
+	struct verbs v;
+	int fds[2];
+	char *map;
+
+	if (!verbs_find(&v))
+		return -ENODEV;
+	v.pd = ibv_alloc_pd(v.ctx);
+	fds[0] = open(g->path, O_RDWR);
+	fds[1] = v.ctx->cmd_fd;
+	map = mmap(NULL, 64 * KIB, PROT_READ | PROT_WRITE, MAP_SHARED, fds[0],
+		   0);
+	if (!v.pd || map == MAP_FAILED || set_lease(fds[0]) ||
+	    !ibv_reg_mr(v.pd, map, 64 * KIB, ACCESS_RW))
+		return -errno;
+	return send_fds(g->sock, fds, 2);
+}
+
+/*
+ * Taker and registrant are gone, lease and region have been passed on.  Breaks if
+ * the region can only be taken while its process lives.
+ */
+/* Rules: L6 L7 B5 I2 */
+TEST_F(process, L7_lease_and_context_passed_on)
+{
+	struct op op = { .fn = op_truncate };
+	struct giver g = { .path = self->path };
+	int pair[2], fds[2], i;
+	struct call c;
+
+	strcpy(op.path, self->path);
+	ASSERT_EQ(0, socketpair(AF_UNIX, SOCK_STREAM, 0, pair));
+	for (i = 0; i < 2; i++) {
+		g.sock = pair[0];
+		ASSERT_EQ(0, in_child(_metadata, register_and_give_away, &g));
+		ASSERT_EQ(0, receive_fds(pair[1], fds, 2));
+		EXPECT_EQ(F_LAYOUT, fcntl(fds[0], F_GETLEASE));
+		EXPECT_EQ(1, count_pins(getpid(), "active"));
+		if (i) {
+			/* The lease goes first: no grace for who has gone. */
+			close(fds[0]);
+			set_grace(GRACE_LONG);
+		} else {
+			set_grace(1);
+		}
+		call_start(_metadata, &c, run_op, &op);
+		EXPECT_EQ(0, call_wait(&c));
+		EXPECT_BOUNDED(call_ms(&c), i ? SLACK_MS : 1000 + SLACK_MS);
+		EXPECT_EQ(1, count_pins(getpid(), "revoked"));
+		if (!i)
+			close(fds[0]);
+		close(fds[1]);
+		EXPECT_TRUE(wait_for(count_pins(getpid(), NULL) == 0));
+		ASSERT_EQ(0, truncate(self->path, 256 * KIB));
+	}
 }
 
 /* Registers over a file and memory that nobody ever fills. */

@@ -790,4 +790,123 @@ TEST_F(asleep, P1_overtaken_by_the_end_of_the_lease)
 	EXPECT_EQ(0, count_pins(getpid(), NULL));
 }
 
+/* --- P1: what changes while a registration sleeps before it gets to the file ---------- */
+
+/* Anonymous memory that faults to user space, and behind it a DAX file. */
+FIXTURE(late)
+{
+	struct verbs v;
+	struct dax_file f;
+	struct reg_thread r;
+	long vm_pin;
+	int uffd;
+	char *uffd_page;
+};
+
+FIXTURE_VARIANT(late)
+{
+	enum fs fs;
+	enum pages pages;
+};
+
+ADD_FS_PAGES_VARIANTS(late, );
+
+FIXTURE_SETUP(late)
+{
+	struct uffdio_api api = { .api = UFFD_API };
+	struct uffdio_register range = { .mode = UFFDIO_REGISTER_MODE_MISSING };
+	size_t size = variant->pages == PMD_PAGES ? PMD : 64 * KIB;
+	struct uffd_msg msg;
+
+	VERBS_SETUP(&self->v);
+	use_fs(_metadata, variant->fs);
+	set_grace(GRACE_LONG);
+	make_file(_metadata, &self->f, "f", size, variant->pages);
+	take_lease(_metadata, &self->f, true);
+	self->uffd_page = mmap(self->f.map - PAGE, PAGE, PROT_READ | PROT_WRITE,
+			       MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0);
+	ASSERT_NE(MAP_FAILED, (void *)self->uffd_page);
+	self->uffd = syscall(__NR_userfaultfd, O_CLOEXEC | O_NONBLOCK);
+	ASSERT_LE(0, self->uffd);
+	ASSERT_EQ(0, ioctl(self->uffd, UFFDIO_API, &api));
+	range.range.start = (uintptr_t)self->uffd_page;
+	range.range.len = PAGE;
+	ASSERT_EQ(0, ioctl(self->uffd, UFFDIO_REGISTER, &range));
+	self->vm_pin = vm_pin_kb();
+	self->r = (struct reg_thread) {
+		.v = &self->v,
+		.addr = self->uffd_page,
+		.len = PAGE + size,
+		.access = ACCESS_RW,
+	};
+	ASSERT_EQ(0, pthread_create(&self->r.thread, NULL, reg_thread_fn,
+				    &self->r));
+	ASSERT_TRUE(wait_for(read(self->uffd, &msg, sizeof(msg)) ==
+			     sizeof(msg)));
+}
+
+FIXTURE_TEARDOWN_PARENT(late)
+{
+	environment_clean();
+}
+
+#define late_result() \
+	wake_up(_metadata, self->uffd, self->uffd_page, &self->r)
+
+/* Breaks if the lease is looked for once, at the beginning. */
+/* Rules: P1 L5 P6 */
+TEST_F(late, P1_lease_given_back_meanwhile)
+{
+	EXPECT_EQ(0, count_pins(getpid(), NULL));
+	EXPECT_EQ(0, unlock_lease(self->f.lease_fd));
+	EXPECT_EQ(-EOPNOTSUPP, late_result());
+	EXPECT_EQ(self->vm_pin, vm_pin_kb());
+	EXPECT_EQ(0, held_pins());
+	EXPECT_EQ(0, set_lease(self->f.lease_fd));
+	EXPECT_EQ(0, unlock_lease(self->f.lease_fd));
+}
+
+/* Breaks if what was mapped at the beginning is pinned, or is thought to be. */
+/* Rules: P1 P6 */
+TEST_F(late, P1_other_file_mapped_meanwhile)
+{
+	struct dax_file g;
+
+	make_file(_metadata, &g, "g", self->f.size, variant->pages);
+	ASSERT_NE(MAP_FAILED,
+		  (void *)map_at(self->f.map, g.fd, g.size,
+				 PROT_READ | PROT_WRITE, 0));
+	EXPECT_EQ(-EOPNOTSUPP, late_result());
+	EXPECT_EQ(self->vm_pin, vm_pin_kb());
+	EXPECT_EQ(0, held_pins());
+	EXPECT_EQ(0, unlock_lease(self->f.lease_fd));
+}
+
+/* Rules: P1 P6 */
+TEST_F(late, P1_unmapped_meanwhile)
+{
+	ASSERT_EQ(0, munmap(self->f.map, self->f.size));
+	EXPECT_EQ(-EFAULT, late_result());
+	EXPECT_EQ(self->vm_pin, vm_pin_kb());
+	EXPECT_EQ(0, held_pins());
+}
+
+/* Breaks if a registration that began before the break gets past its mark. */
+/* Rules: P1 P8 B4 */
+TEST_F(late, P8_marked_meanwhile)
+{
+	struct ibv_mr *mr;
+	struct call c;
+
+	ASSERT_REG(mr, &self->v, self->f.map, PAGE, ACCESS_RW);
+	start_op(_metadata, &c, op_truncate, &self->f, 0, 0);
+	ASSERT_TRUE(wait_for(breaking(self->f.lease_fd)));
+	EXPECT_EQ(-EAGAIN, late_result());
+	EXPECT_FALSE(call_done(&c));
+	EXPECT_EQ(0, ibv_dereg_mr(mr));
+	EXPECT_EQ(0, call_wait(&c));
+	EXPECT_EQ(self->vm_pin, vm_pin_kb());
+	EXPECT_EQ(0, count_pins(getpid(), NULL));
+}
+
 LAYOUT_LEASE_TEST_MAIN
