@@ -86,12 +86,12 @@ do {									\
 /* Rules: I2 */
 TEST_F(brk, I2_unresponsive_holder)
 {
-	set_grace(2);
+	set_grace(1);
 	start_break();
 	EXPECT_EQ(0, call_wait(&self->c));
 	/* A tick may be missing: deadlines are in jiffies. */
-	EXPECT_LE(2000 - 20, call_ms(&self->c));
-	EXPECT_BOUNDED(call_ms(&self->c), 2000 + SLACK_MS);
+	EXPECT_LE(1000 - 20, call_ms(&self->c));
+	EXPECT_BOUNDED(call_ms(&self->c), 1000 + SLACK_MS);
 	EXPECT_EQ(LEASE_SIGNAL, next_signal(NULL, 0));
 	/* The lease survives, and is not being broken any more. */
 	EXPECT_EQ(F_LAYOUT, fcntl(self->f.lease_fd, F_GETLEASE));
@@ -216,7 +216,7 @@ TEST_F(brk, B4_deadline_stands_without_a_waiter)
 	struct stat before, after;
 
 	ASSERT_EQ(0, fstat(self->f.fd, &before));
-	set_grace(2);
+	set_grace(3);
 	start_break();
 	wait_breaking();
 	set_grace(GRACE_LONG);
@@ -263,7 +263,7 @@ TEST_F(brk, B4_retry_inherits_the_deadline)
 {
 	long begin;
 
-	set_grace(3);
+	set_grace(2);
 	begin = now_ms();
 	start_break();
 	wait_breaking();
@@ -271,8 +271,8 @@ TEST_F(brk, B4_retry_inherits_the_deadline)
 	set_grace(GRACE_LONG);
 	start_break();
 	EXPECT_EQ(0, call_wait(&self->c));
-	EXPECT_LE(3000 - 20, self->c.res->end - begin);
-	EXPECT_BOUNDED(self->c.res->end - begin, 3000 + SLACK_MS);
+	EXPECT_LE(2000 - 20, self->c.res->end - begin);
+	EXPECT_BOUNDED(self->c.res->end - begin, 2000 + SLACK_MS);
 	/* One recall, one signal. */
 	EXPECT_EQ(LEASE_SIGNAL, next_signal(NULL, 0));
 	EXPECT_EQ(-1, next_signal(NULL, 0));
@@ -309,7 +309,7 @@ TEST_F(brk, B4_two_breakers_at_once)
 	struct call second;
 	long begin;
 
-	set_grace(2);
+	set_grace(1);
 	begin = now_ms();
 	start_break();
 	wait_breaking();
@@ -317,10 +317,10 @@ TEST_F(brk, B4_two_breakers_at_once)
 	start_op(_metadata, &second, op_zero, &self->f, PIN_AT, PAGE);
 	EXPECT_EQ(0, call_wait(&self->c));
 	EXPECT_EQ(0, call_wait(&second));
-	EXPECT_LE(2000 - 20, self->c.res->end - begin);
-	EXPECT_LE(2000 - 20, second.res->end - begin);
-	EXPECT_BOUNDED(self->c.res->end - begin, 2000 + SLACK_MS);
-	EXPECT_BOUNDED(second.res->end - begin, 2000 + SLACK_MS);
+	EXPECT_LE(1000 - 20, self->c.res->end - begin);
+	EXPECT_LE(1000 - 20, second.res->end - begin);
+	EXPECT_BOUNDED(self->c.res->end - begin, 1000 + SLACK_MS);
+	EXPECT_BOUNDED(second.res->end - begin, 1000 + SLACK_MS);
 	EXPECT_EQ(LEASE_SIGNAL, next_signal(NULL, 0));
 	EXPECT_EQ(-1, next_signal(NULL, 0));
 	pin_is_gone();
@@ -333,7 +333,7 @@ TEST_F(brk, B4_grace_changed_during_a_break)
 	struct call second;
 	long begin;
 
-	set_grace(3);
+	set_grace(2);
 	begin = now_ms();
 	start_break();
 	wait_breaking();
@@ -341,16 +341,16 @@ TEST_F(brk, B4_grace_changed_during_a_break)
 	start_op(_metadata, &second, op_zero, &self->f, PIN_AT, PAGE);
 	EXPECT_EQ(0, call_wait(&self->c));
 	EXPECT_EQ(0, call_wait(&second));
-	EXPECT_LE(3000 - 20, self->c.res->end - begin);
-	EXPECT_LE(3000 - 20, second.res->end - begin);
-	EXPECT_BOUNDED(self->c.res->end - begin, 3000 + SLACK_MS);
-	EXPECT_BOUNDED(second.res->end - begin, 3000 + SLACK_MS);
+	EXPECT_LE(2000 - 20, self->c.res->end - begin);
+	EXPECT_LE(2000 - 20, second.res->end - begin);
+	EXPECT_BOUNDED(self->c.res->end - begin, 2000 + SLACK_MS);
+	EXPECT_BOUNDED(second.res->end - begin, 2000 + SLACK_MS);
 	pin_is_gone();
 
 	/* And to no grace at all: who waits goes on to wait, others do not. */
 	refill();
 	ASSERT_REG(self->mr, &self->v, self->f.map + PIN_AT, PIN_LEN, ACCESS_RW);
-	set_grace(2);
+	set_grace(3);
 	begin = now_ms();
 	start_break();
 	wait_breaking();
@@ -358,8 +358,8 @@ TEST_F(brk, B4_grace_changed_during_a_break)
 	EXPECT_EQ(-ETXTBSY, other_does(_metadata, op_zero, &self->f, PIN_AT,
 				       PAGE));
 	EXPECT_EQ(0, call_wait(&self->c));
-	EXPECT_LE(2000 - 20, self->c.res->end - begin);
-	EXPECT_BOUNDED(self->c.res->end - begin, 2000 + SLACK_MS);
+	EXPECT_LE(3000 - 20, self->c.res->end - begin);
+	EXPECT_BOUNDED(self->c.res->end - begin, 3000 + SLACK_MS);
 	EXPECT_EQ(1, count_pins(getpid(), "revoked"));
 	EXPECT_EQ(0, ibv_dereg_mr(self->mr));
 }
@@ -439,11 +439,11 @@ TEST_F(brk, I2_holder_stopped_during_a_break)
 	holder_begin(_metadata, &stopped, self->f.path, PIN_AT, PIN_LEN);
 	kill(stopped.pid, SIGSTOP);
 	ASSERT_EQ(stopped.pid, waitpid(stopped.pid, &status, WUNTRACED));
-	set_grace(2);
+	set_grace(1);
 	start_break();
 	EXPECT_EQ(0, call_wait(&self->c));
-	EXPECT_LE(2000 - 20, call_ms(&self->c));
-	EXPECT_BOUNDED(call_ms(&self->c), 2000 + SLACK_MS);
+	EXPECT_LE(1000 - 20, call_ms(&self->c));
+	EXPECT_BOUNDED(call_ms(&self->c), 1000 + SLACK_MS);
 	EXPECT_EQ(1, count_pins(stopped.pid, "revoked"));
 	EXPECT_EQ(1, count_pins(h.pid, "revoked"));
 	kill(stopped.pid, SIGCONT);
@@ -834,7 +834,7 @@ TEST_F(brk, B1_region_ends_as_a_whole)
 /* Rules: B4 */
 TEST_F(brk, B4_pins_and_breaks_race)
 {
-	long end = now_ms() + 3000;
+	long end = now_ms() + 2000;
 	int err, pinned = 0, busy = 0, ops = 0, absent = 0;
 	long vm_pin;
 
