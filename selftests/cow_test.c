@@ -110,10 +110,12 @@ FIXTURE_VARIANT(fault)
 	bool touched;	/* the pages have been read before */
 };
 
-ADD_FS_VARIANTS(fault, _writable, ACCESS_RW, false);
-ADD_FS_VARIANTS(fault, _writable_touched, ACCESS_RW, true);
-ADD_FS_VARIANTS(fault, _read_only, ACCESS_RO, false);
-ADD_FS_VARIANTS(fault, _read_only_touched, ACCESS_RO, true);
+FIXTURE_VARIANT_ADD(fault, xfs_writable) { XFS, ACCESS_RW, false };
+FIXTURE_VARIANT_ADD(fault, xfs_writable_touched) { XFS, ACCESS_RW, true };
+FIXTURE_VARIANT_ADD(fault, xfs_read_only) { XFS, ACCESS_RO, false };
+FIXTURE_VARIANT_ADD(fault, xfs_read_only_touched) { XFS, ACCESS_RO, true };
+FIXTURE_VARIANT_ADD(fault, ext4_writable) { EXT4, ACCESS_RW, false };
+FIXTURE_VARIANT_ADD(fault, ext4_read_only_touched) { EXT4, ACCESS_RO, true };
 
 FIXTURE_SETUP(fault)
 {

@@ -340,7 +340,8 @@ FIXTURE_VARIANT(pins)
 	enum pages pages;
 };
 
-ADD_FS_PAGES_VARIANTS(pins, );
+FIXTURE_VARIANT_ADD(pins, xfs_pmd) { XFS, PMD_PAGES };
+FIXTURE_VARIANT_ADD(pins, ext4_base) { EXT4, BASE_PAGES };
 
 FIXTURE_SETUP(pins)
 {

@@ -22,7 +22,8 @@ FIXTURE_VARIANT(life)
 	enum pages pages;
 };
 
-ADD_FS_PAGES_VARIANTS(life, );
+FIXTURE_VARIANT_ADD(life, xfs_pmd) { XFS, PMD_PAGES };
+FIXTURE_VARIANT_ADD(life, ext4_base) { EXT4, BASE_PAGES };
 
 /* The lease is on an open file description of its own: f.lease_fd. */
 FIXTURE_SETUP(life)

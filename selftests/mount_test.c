@@ -21,7 +21,8 @@ FIXTURE_VARIANT(mount)
 	enum pages pages;
 };
 
-ADD_FS_PAGES_VARIANTS(mount, );
+FIXTURE_VARIANT_ADD(mount, xfs_pmd) { XFS, PMD_PAGES };
+FIXTURE_VARIANT_ADD(mount, ext4_base) { EXT4, BASE_PAGES };
 
 FIXTURE_SETUP(mount)
 {
