@@ -885,7 +885,7 @@ FIXTURE_VARIANT(pmd)
 	enum fs fs;
 };
 
-ADD_FS_VARIANTS(pmd, );
+ADD_EACH_FS(pmd);
 
 /* One page is pinned, in the middle of the second of two PMDs. */
 FIXTURE_SETUP(pmd)
@@ -997,7 +997,7 @@ FIXTURE_VARIANT(stack)
 	enum fs fs;
 };
 
-ADD_FS_VARIANTS(stack, );
+ADD_EACH_FS(stack);
 
 FIXTURE_SETUP(stack)
 {

@@ -409,12 +409,23 @@ static inline void environment_clean(void)
 
 enum pages { BASE_PAGES, PMD_PAGES };
 
-/* A variant for each file system; what follows are further fields. */
+/* A variant for each file system. */
+#define ADD_EACH_FS(fixture)						\
+	FIXTURE_VARIANT_ADD(fixture, xfs) { XFS };			\
+	FIXTURE_VARIANT_ADD(fixture, ext4) { EXT4 }
+
+/* And one for each size of pages. */
+#define ADD_EACH_FS_PAGES(fixture)					\
+	FIXTURE_VARIANT_ADD(fixture, xfs_base) { XFS, BASE_PAGES };	\
+	FIXTURE_VARIANT_ADD(fixture, xfs_pmd) { XFS, PMD_PAGES };	\
+	FIXTURE_VARIANT_ADD(fixture, ext4_base) { EXT4, BASE_PAGES };	\
+	FIXTURE_VARIANT_ADD(fixture, ext4_pmd) { EXT4, PMD_PAGES }
+
+/* The same with more to the name, and further fields. */
 #define ADD_FS_VARIANTS(fixture, name, ...)				\
 	FIXTURE_VARIANT_ADD(fixture, xfs##name) { XFS, ##__VA_ARGS__ };	\
 	FIXTURE_VARIANT_ADD(fixture, ext4##name) { EXT4, ##__VA_ARGS__ }
 
-/* And one for each size of pages. */
 #define ADD_FS_PAGES_VARIANTS(fixture, name, ...)			\
 	ADD_FS_VARIANTS(fixture, _base##name, BASE_PAGES, ##__VA_ARGS__); \
 	ADD_FS_VARIANTS(fixture, _pmd##name, PMD_PAGES, ##__VA_ARGS__)

@@ -18,7 +18,7 @@ FIXTURE_VARIANT(cow)
 	enum fs fs;
 };
 
-ADD_FS_VARIANTS(cow, );
+ADD_EACH_FS(cow);
 
 FIXTURE_SETUP(cow)
 {

@@ -46,7 +46,7 @@ FIXTURE_VARIANT(excl)
 	enum fs fs;
 };
 
-ADD_FS_VARIANTS(excl, );
+ADD_EACH_FS(excl);
 
 FIXTURE_SETUP(excl)
 {

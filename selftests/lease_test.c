@@ -148,7 +148,7 @@ FIXTURE_VARIANT(lease)
 	enum fs fs;
 };
 
-ADD_FS_VARIANTS(lease, );
+ADD_EACH_FS(lease);
 
 FIXTURE_SETUP(lease)
 {

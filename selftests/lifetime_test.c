@@ -351,7 +351,7 @@ FIXTURE_VARIANT(process)
 	enum fs fs;
 };
 
-ADD_FS_VARIANTS(process, );
+ADD_EACH_FS(process);
 
 FIXTURE_SETUP(process)
 {

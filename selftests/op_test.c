@@ -192,7 +192,7 @@ FIXTURE_VARIANT(still)
 	enum pages pages;
 };
 
-ADD_FS_PAGES_VARIANTS(still, );
+ADD_EACH_FS_PAGES(still);
 
 FIXTURE_SETUP(still)
 {

@@ -168,7 +168,7 @@ FIXTURE_VARIANT(whose)
 	enum fs fs;
 };
 
-ADD_FS_VARIANTS(whose, );
+ADD_EACH_FS(whose);
 
 FIXTURE_SETUP(whose)
 {

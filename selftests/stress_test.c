@@ -18,7 +18,7 @@ FIXTURE_VARIANT(stress)
 	enum pages pages;
 };
 
-ADD_FS_PAGES_VARIANTS(stress, );
+ADD_EACH_FS_PAGES(stress);
 
 FIXTURE_SETUP(stress)
 {
@@ -230,7 +230,7 @@ FIXTURE_VARIANT(nth)
 	enum fs fs;
 };
 
-ADD_FS_VARIANTS(nth, );
+ADD_EACH_FS(nth);
 
 FIXTURE_SETUP(nth)
 {
