@@ -63,7 +63,7 @@
 #define MKFS_XFS	"mkfs.xfs -q -f -L " LABEL " -d su=2m,sw=1 -l su=32k " \
 			MKFS_OPTIONS
 #define MKFS_EXT4	"mkfs.ext4 -q -F -L " LABEL " -b 4096 -m 0 " \
-			"-E stride=512,stripe_width=512,nodiscard"
+			"-O verity -E stride=512,stripe_width=512,nodiscard"
 
 /* A debug kernel in an emulator is slow; no test waits that long in vain. */
 #undef TEST_TIMEOUT_DEFAULT

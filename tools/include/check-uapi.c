@@ -11,14 +11,17 @@
 
 enum {
 	UAPI_LAYOUT = F_LAYOUT,
+	UAPI_EXCLUSIVE = F_EXCLUSIVE,
 	UAPI_BREAKING = F_BREAKING,
 };
 
 #undef F_LAYOUT
+#undef F_EXCLUSIVE
 #undef F_BREAKING
 /* only the fallbacks of our header, not glibc's <fcntl.h> */
 #define _FCNTL_H
 #include "layout-lease.h"
 
 _Static_assert(UAPI_LAYOUT == F_LAYOUT, "F_LAYOUT");
+_Static_assert(UAPI_EXCLUSIVE == F_EXCLUSIVE, "F_EXCLUSIVE");
 _Static_assert(UAPI_BREAKING == F_BREAKING, "F_BREAKING");

@@ -13,6 +13,9 @@
 #ifndef F_LAYOUT
 #define F_LAYOUT	0x40	/* fcntl(fd, F_SETLEASE, F_LAYOUT) */
 #endif
+#ifndef F_EXCLUSIVE
+#define F_EXCLUSIVE	0x80	/* with F_LAYOUT: the taker may be killed */
+#endif
 #ifndef F_BREAKING
 #define F_BREAKING	0x100	/* F_GETLEASE only: a recall is pending */
 #endif
