@@ -18,7 +18,7 @@ export LC_ALL=C.UTF-8
 : "${LEASE_BUILD:?the directory with leaserun and the samples}"
 PATH=$LEASE_BUILD:$PATH
 dev=rxe0
-grace=3			# seconds: long enough to look, short enough to wait
+grace=5			# seconds: long enough to look, short enough to wait
 mnt=/mnt/p
 tmp=$(mktemp -d /tmp/demo.XXXXXX) || exit 1
 mkfifo "$tmp/never" || exit 1
