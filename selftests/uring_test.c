@@ -889,8 +889,8 @@ static int punch_often(const void *arg)
 		ret = op_punch(p->f.path, 0, p->f.size);
 		if (ret)
 			return ret;
-		/* From back to back to what lets several registrations by. */
-		usleep(n++ % 16 * 2000);
+		/* From back to back to what lets a registration by, also slowly. */
+		usleep(n++ % 16 * 16000);
 	}
 	return n;
 }
@@ -904,13 +904,13 @@ TEST_F(file, B4_registrations_race_with_breaks)
 {
 	struct puncher p = { .f = self->f, .stop = shared_zalloc(PAGE) };
 	int in = source_file(64 * KIB, 1), ret, ok = 0, again = 0;
-	long end = now_ms() + 5000;
+	long end = now_ms() + 5000, limit = now_ms() + LIMIT * 1000L;
 	struct call c;
 
 	set_grace(GRACE_LONG);
 	take_exclusive(_metadata, &self->f, false);
 	call_start(_metadata, &c, punch_often, &p);
-	while (now_ms() < end) {
+	while (now_ms() < end || (!(ok && again) && now_ms() < limit)) {
 		ret = reg_buffer(self->r.fd, self->f.map, 64 * KIB);
 		if (ret == -EAGAIN) {
 			again++;
