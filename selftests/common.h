@@ -971,8 +971,7 @@ static inline int op_madv_remove(const char *path, off_t off, off_t len)
 
 static inline int fd_write_zeroes(int fd, off_t off, off_t len)
 {
-	return fallocate(fd, FALLOC_FL_WRITE_ZEROES | FALLOC_FL_KEEP_SIZE, off,
-			 len);
+	return fallocate(fd, FALLOC_FL_WRITE_ZEROES, off, len);
 }
 
 static inline int op_write_zeroes(const char *path, off_t off, off_t len)

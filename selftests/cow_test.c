@@ -461,6 +461,77 @@ static int dedupe_in_child(const void *arg)
 	return d.range.info[0].status;
 }
 
+static int fd_write_pages(int fd, off_t off, off_t len)
+{
+	char byte = 7;
+	off_t at;
+
+	for (at = off; at < off + len; at += PAGE)
+		if (pwrite(fd, &byte, 1, at) != 1)
+			return -1;
+	return 0;
+}
+
+static int op_write_pages(const char *path, off_t off, off_t len)
+{
+	return with_file(path, O_RDWR, fd_write_pages, off, len);
+}
+
+static int fd_store_pages(int fd, off_t off, off_t len)
+{
+	char *p = map_at(NULL, fd, len, PROT_READ | PROT_WRITE, off);
+	off_t at;
+
+	if (p == MAP_FAILED)
+		return -1;
+	for (at = 0; at < len; at += PAGE)
+		p[at] = 8;
+	return munmap(p, len);
+}
+
+static int op_store_pages(const char *path, off_t off, off_t len)
+{
+	return with_file(path, O_RDWR, fd_store_pages, off, len);
+}
+
+/*
+ * Shared blocks are pinned for a moment by registrations that are going to fail.
+ * Breaks if whoever writes there meanwhile gets an error, or waits for ever for a
+ * registration that waits for the writer's lock.
+ */
+/* Rules: P4 B2 I2 */
+TEST_F(cow, P4_writers_do_not_notice_registrations)
+{
+	static const op_fn ops[] = { op_write_pages, op_store_pages };
+	long end = now_ms() + 2000;
+	int i, err, refused = 0;
+	struct call c;
+	size_t at;
+	char *p;
+
+	if (!can_clone(_metadata, &self->f, self->clone))
+		return;
+	p = map_at(NULL, self->f.fd, self->f.size, PROT_READ, 0);
+	ASSERT_NE(MAP_FAILED, (void *)p);
+	for (i = 0; now_ms() < end || i < 4; i++) {
+		ASSERT_EQ(0, clone_range(self->f.path, 0, 0, self->clone, 0));
+		start_op(_metadata, &c, ops[i % 2], &self->f, 0, self->f.size);
+		do {
+			err = reg_error(&self->v, p, self->f.size, ACCESS_RO);
+			if (err == -ENXIO)
+				refused++;
+			else
+				ASSERT_EQ(0, err);
+		} while (!call_done(&c));
+		ASSERT_EQ(0, call_wait(&c));
+		for (at = 0; at < self->f.size; at += PAGE)
+			ASSERT_EQ(7 + i % 2, self->f.map[at]);
+	}
+	TH_LOG("%d rounds, %d registrations refused", i, refused);
+	EXPECT_LT(0, refused);
+	EXPECT_EQ(0, held_pins());
+}
+
 /*
  * Breaks if somebody who may only read the file can take memory regions by
  * cloning it, or if deduplication recalls anybody.  Who may write: remap_test.

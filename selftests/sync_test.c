@@ -38,9 +38,11 @@ static bool trace_begin(void)
 	return !write_text(EVENT, "1");
 }
 
-static void trace_end(void)
+/* Once for all tests, as events come and go by patching the running kernel. */
+static void __attribute__((destructor)) trace_end(void)
 {
-	rmdir(BUFFER);
+	if (main_pid && getpid() == main_pid)
+		rmdir(BUFFER);
 }
 
 static int trace_clear(void)
@@ -119,7 +121,6 @@ FIXTURE_SETUP(sync)
 
 FIXTURE_TEARDOWN_PARENT(sync)
 {
-	trace_end();
 	environment_clean();
 }
 
@@ -542,7 +543,6 @@ FIXTURE_SETUP(redirect)
 
 FIXTURE_TEARDOWN_PARENT(redirect)
 {
-	trace_end();
 	environment_clean();
 }
 

@@ -86,7 +86,11 @@ if [ $guest -ne 0 ]; then
 	126) what='the kernel reported trouble' ;;
 	*) what="the test runner ended with status $guest" ;;
 	esac
+	# in short, for whoever sees only the end of all this
+	cause=$(sh "$top/tools/harness/logscan.sh" "$dir/console.log" | tr -d '\r' |
+		awk '/ RIP: / && rip++ || NR > 1 && !/ RIP: / { next } { print "        " $0 }')
 	failures="${failures}failed: $what, see above
+$cause
 "
 fi
 # Which rules have been tested? A test whose variants were all skipped tells nothing.
