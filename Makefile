@@ -6,7 +6,7 @@
 BUILD ?= $(CURDIR)/build
 # base or debug
 KERNEL ?= base
-export BUILD KERNEL_TREE FORCE ACCEL JOBS TIMEOUT TEST_TIMEOUT FROM TO
+export BUILD KERNEL_TREE FORCE ACCEL JOBS GUESTS TIMEOUT TEST_TIMEOUT FROM TO
 
 h := tools/harness
 bzimage = $(abspath $(BUILD))/kernel-$(KERNEL)/arch/x86/boot/bzImage
@@ -38,6 +38,7 @@ help:
 	@echo
 	@echo 'check, demo and shell do all set-up themselves. BUILD=dir builds elsewhere,'
 	@echo 'ACCEL=kvm|tcg overrides the probe, JOBS=n the number of compile jobs,'
+	@echo 'GUESTS=n the number of guests that share the tests (debug: 2, else 1),'
 	@echo 'TIMEOUT=s and TEST_TIMEOUT=s the patience with a guest and with a test program.'
 
 packages:

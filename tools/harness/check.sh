@@ -52,39 +52,78 @@ some=$tests
 [ -n "$tests" ] || tests=$(echo "$all" | tr '\n' ' ')
 
 # --- run ---------------------------------------------------------------------------
-say "running in a guest with the $kind kernel: $tests"
-name=check-$kind
-mark=$BUILD/logs/.check.$$
-: >"$mark"
+# The debug kernel is slow: two guests share the programs, one of each core.
+guests=${GUESTS:-}
+if [ -z "$guests" ]; then
+	guests=1
+	[ "$kind" != debug ] || [ "$(nproc)" -lt 2 ] || guests=2
+fi
 # shellcheck disable=SC2086 # a list
-sh "$top/tools/harness/guest.sh" --dir-file "$mark" \
-	--kernel "$out/arch/x86/boot/bzImage" --timeout "$total" --name "$name" \
-	-- env LEASE_KERNEL="$kind" sh "$top/tools/harness/guest-tests.sh" \
-	"$bin/layout_lease" "$limit" $tests
-guest=$?
-dir=$(cat "$mark")
-rm -f "$mark"
+set -- $tests
+[ "$guests" -le $# ] || guests=$#
+run=$(mktemp -d "$BUILD/logs/run.XXXXXX") || exit 1
+n=0
+for t; do
+	echo "$t" >>"$run/tests.$((n % guests + 1))"
+	n=$((n + 1))
+done
+
+# start_guest NUMBER: its directory and its status are in $run.
+start_guest()
+{
+	list=$(tr '\n' ' ' <"$run/tests.$1")
+	say "running in guest $1 with the $kind kernel: $list"
+	# shellcheck disable=SC2086 # a list
+	{
+		sh "$top/tools/harness/guest.sh" --dir-file "$run/dir.$1" \
+			--kernel "$out/arch/x86/boot/bzImage" \
+			--timeout "$total" --name "check-$kind" \
+			-- env LEASE_KERNEL="$kind" \
+			sh "$top/tools/harness/guest-tests.sh" \
+			"$bin/layout_lease" "$limit" $list
+		echo $? >"$run/status.$1"
+	} 2>&1 | if [ "$guests" -gt 1 ]; then sed -u "s/^/[$1] /"; else cat; fi
+}
+
+for g in $(seq "$guests"); do
+	start_guest "$g" &
+	# The first one finds out whether KVM works.
+	while [ "$g" -eq 1 ] && [ "$guests" -gt 1 ] && [ -z "${ACCEL:-}" ] &&
+	      [ ! -r "$BUILD/accel" ] && [ ! -e "$run/status.1" ]; do
+		sleep 1
+	done
+done
+wait
 
 # --- count -------------------------------------------------------------------------
 passed=0 failed=0 skipped=0 failures=''
-for t in $tests; do
-	[ -e "$dir/guest/$t.out" ] || : >"$dir/guest/$t.out"
-	result=$(awk -v prog="$t" -v limit="$limit" \
-		-v status="$(cat "$dir/guest/$t.exit" 2>/dev/null)" \
-		-f "$top/tools/harness/ktap.awk" "$dir/guest/$t.out")
-	# shellcheck disable=SC2046 # count and three numbers
-	set -- $(echo "$result" | head -n 1)
-	passed=$((passed + $2)) failed=$((failed + $3)) skipped=$((skipped + $4))
-	failures="$failures$(echo "$result" | sed 1d | sed 's/^/failed: /')
+for g in $(seq "$guests"); do
+	dir=$(cat "$run/dir.$g" 2>/dev/null) guest=$(cat "$run/status.$g" 2>/dev/null)
+	[ -d "$dir" ] || die "guest $g did not start, see above"
+	while read -r t; do
+		[ -e "$dir/guest/$t.out" ] || : >"$dir/guest/$t.out"
+		result=$(awk -v prog="$t" -v limit="$limit" \
+			-v status="$(cat "$dir/guest/$t.exit" 2>/dev/null)" \
+			-f "$top/tools/harness/ktap.awk" "$dir/guest/$t.out")
+		# shellcheck disable=SC2046 # count and three numbers
+		set -- $(echo "$result" | head -n 1)
+		passed=$((passed + $2)) failed=$((failed + $3))
+		skipped=$((skipped + $4))
+		failures="$failures$(echo "$result" | sed 1d | sed 's/^/failed: /')
 "
-done
-if [ $guest -ne 0 ]; then
+		awk -v prog="$t" '/^(not )?ok [0-9]+/ && !/# *SKIP/ {
+			sub(/^(not )?ok [0-9]+ *(- )?/, "")
+			n = split($1, part, ".")
+			print prog, part[1] "." part[n]
+		}' "$dir/guest/$t.out" >>"$run/ran"
+	done <"$run/tests.$g"
+	[ "$guest" != 0 ] || continue
 	failed=$((failed + 1))
 	case $guest in
-	124) what="guest hung, or all programs together took more than $total s (TIMEOUT=)" ;;
-	125) what='guest panicked or ended early' ;;
-	126) what='the kernel reported trouble' ;;
-	*) what="the test runner ended with status $guest" ;;
+	124) what="guest $g hung, or all its programs together took more than $total s (TIMEOUT=)" ;;
+	125) what="guest $g panicked or ended early" ;;
+	126) what="the kernel of guest $g reported trouble" ;;
+	*) what="the test runner of guest $g ended with status $guest" ;;
 	esac
 	# in short, for whoever sees only the end of all this
 	cause=$(sh "$top/tools/harness/logscan.sh" "$dir/console.log" | tr -d '\r' |
@@ -92,17 +131,11 @@ if [ $guest -ne 0 ]; then
 	failures="${failures}failed: $what, see above
 $cause
 "
-fi
+done
 # Which rules have been tested? A test whose variants were all skipped tells nothing.
 if [ -z "$some" ]; then
-	for t in $tests; do
-		awk -v prog="$t" '/^(not )?ok [0-9]+/ && !/# *SKIP/ {
-			sub(/^(not )?ok [0-9]+ *(- )?/, "")
-			n = split($1, part, ".")
-			print prog, part[1] "." part[n]
-		}' "$dir/guest/$t.out"
-	done | sort -u >"$dir/ran"
-	matrix=$(sh "$top/tools/harness/matrix.sh" --check "$dir/ran" 2>&1) || matrix_ok=''
+	sort -u -o "$run/ran" "$run/ran"
+	matrix=$(sh "$top/tools/harness/matrix.sh" --check "$run/ran" 2>&1) || matrix_ok=''
 fi
 if [ -z "$matrix_ok" ]; then
 	failed=$((failed + 1))
@@ -111,6 +144,10 @@ $(echo "$matrix" | sed 's/^/        /')
 "
 fi
 echo "$failures" | sed '/^$/d'
-echo "output of each test: $dir/guest/*.out, kernel log: $dir/console.log"
+for g in $(seq "$guests"); do
+	dir=$(cat "$run/dir.$g")
+	echo "output of each test: $dir/guest/*.out, kernel log: $dir/console.log"
+done
+rm -rf "$run"
 echo "$passed passed, $failed failed, $skipped skipped"
 [ $failed -eq 0 ] && [ $((passed + skipped)) -gt 0 ]
