@@ -52,7 +52,8 @@ some=$tests
 [ -n "$tests" ] || tests=$(echo "$all" | tr '\n' ' ')
 
 # --- run ---------------------------------------------------------------------------
-# The debug kernel is slow: two guests share the programs, one of each core.
+# The debug kernel is slow, and a guest hardly uses more than one core: two guests
+# share the programs, every other one each. They take about the same time now.
 guests=${GUESTS:-}
 if [ -z "$guests" ]; then
 	guests=1
