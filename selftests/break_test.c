@@ -214,7 +214,7 @@ TEST_F(brk, B4_deadline_stands_without_a_waiter)
 	struct stat before, after;
 
 	ASSERT_EQ(0, fstat(self->f.fd, &before));
-	set_grace(3);
+	set_grace(GRACE_SEEN);
 	start_break();
 	wait_breaking();
 	set_grace(GRACE_LONG);
@@ -261,7 +261,7 @@ TEST_F(brk, B4_retry_inherits_the_deadline)
 {
 	long begin;
 
-	set_grace(2);
+	set_grace(GRACE_SEEN);
 	begin = now_ms();
 	start_break();
 	wait_breaking();
@@ -269,8 +269,8 @@ TEST_F(brk, B4_retry_inherits_the_deadline)
 	set_grace(GRACE_LONG);
 	start_break();
 	EXPECT_EQ(0, call_wait(&self->c));
-	EXPECT_LE(2000 - 20, self->c.res->end - begin);
-	EXPECT_BOUNDED(self->c.res->end - begin, 2000 + SLACK_MS);
+	EXPECT_LE(GRACE_SEEN * 1000 - 20, self->c.res->end - begin);
+	EXPECT_BOUNDED(self->c.res->end - begin, GRACE_SEEN * 1000 + SLACK_MS);
 	/* One recall, one signal. */
 	EXPECT_EQ(LEASE_SIGNAL, next_signal(NULL, 0));
 	EXPECT_EQ(-1, next_signal(NULL, 0));
@@ -307,7 +307,7 @@ TEST_F(brk, B4_two_breakers_at_once)
 	struct call second;
 	long begin;
 
-	set_grace(1);
+	set_grace(GRACE_SEEN);
 	begin = now_ms();
 	start_break();
 	wait_breaking();
@@ -315,10 +315,10 @@ TEST_F(brk, B4_two_breakers_at_once)
 	start_op(_metadata, &second, op_zero, &self->f, PIN_AT, PAGE);
 	EXPECT_EQ(0, call_wait(&self->c));
 	EXPECT_EQ(0, call_wait(&second));
-	EXPECT_LE(1000 - 20, self->c.res->end - begin);
-	EXPECT_LE(1000 - 20, second.res->end - begin);
-	EXPECT_BOUNDED(self->c.res->end - begin, 1000 + SLACK_MS);
-	EXPECT_BOUNDED(second.res->end - begin, 1000 + SLACK_MS);
+	EXPECT_LE(GRACE_SEEN * 1000 - 20, self->c.res->end - begin);
+	EXPECT_LE(GRACE_SEEN * 1000 - 20, second.res->end - begin);
+	EXPECT_BOUNDED(self->c.res->end - begin, GRACE_SEEN * 1000 + SLACK_MS);
+	EXPECT_BOUNDED(second.res->end - begin, GRACE_SEEN * 1000 + SLACK_MS);
 	EXPECT_EQ(LEASE_SIGNAL, next_signal(NULL, 0));
 	EXPECT_EQ(-1, next_signal(NULL, 0));
 	pin_is_gone();
@@ -331,7 +331,7 @@ TEST_F(brk, B4_grace_changed_during_a_break)
 	struct call second;
 	long begin;
 
-	set_grace(2);
+	set_grace(GRACE_SEEN);
 	begin = now_ms();
 	start_break();
 	wait_breaking();
@@ -339,16 +339,16 @@ TEST_F(brk, B4_grace_changed_during_a_break)
 	start_op(_metadata, &second, op_zero, &self->f, PIN_AT, PAGE);
 	EXPECT_EQ(0, call_wait(&self->c));
 	EXPECT_EQ(0, call_wait(&second));
-	EXPECT_LE(2000 - 20, self->c.res->end - begin);
-	EXPECT_LE(2000 - 20, second.res->end - begin);
-	EXPECT_BOUNDED(self->c.res->end - begin, 2000 + SLACK_MS);
-	EXPECT_BOUNDED(second.res->end - begin, 2000 + SLACK_MS);
+	EXPECT_LE(GRACE_SEEN * 1000 - 20, self->c.res->end - begin);
+	EXPECT_LE(GRACE_SEEN * 1000 - 20, second.res->end - begin);
+	EXPECT_BOUNDED(self->c.res->end - begin, GRACE_SEEN * 1000 + SLACK_MS);
+	EXPECT_BOUNDED(second.res->end - begin, GRACE_SEEN * 1000 + SLACK_MS);
 	pin_is_gone();
 
 	/* And to no grace at all: who waits goes on to wait, others do not. */
 	refill();
 	ASSERT_REG(self->mr, &self->v, self->f.map + PIN_AT, PIN_LEN, ACCESS_RW);
-	set_grace(3);
+	set_grace(GRACE_SEEN);
 	begin = now_ms();
 	start_break();
 	wait_breaking();
@@ -356,8 +356,8 @@ TEST_F(brk, B4_grace_changed_during_a_break)
 	EXPECT_EQ(-ETXTBSY, other_does(_metadata, op_zero, &self->f, PIN_AT,
 				       PAGE));
 	EXPECT_EQ(0, call_wait(&self->c));
-	EXPECT_LE(3000 - 20, self->c.res->end - begin);
-	EXPECT_BOUNDED(self->c.res->end - begin, 3000 + SLACK_MS);
+	EXPECT_LE(GRACE_SEEN * 1000 - 20, self->c.res->end - begin);
+	EXPECT_BOUNDED(self->c.res->end - begin, GRACE_SEEN * 1000 + SLACK_MS);
 	EXPECT_EQ(1, count_pins(getpid(), "revoked"));
 	EXPECT_EQ(0, ibv_dereg_mr(self->mr));
 }
@@ -956,7 +956,7 @@ TEST_F(pmd, I2_unresponsive_holder)
 	EXPECT_EQ(0, ibv_dereg_mr(self->mr));
 }
 
-/* --- B7: who does not wait ----------------------------------------------------------------- */
+/* --- B7: who does not wait --------------------------------------------------------- */
 
 /* Breaks if open(O_NONBLOCK) waits, or gives up without a recall. */
 /* Rules: B7 */
@@ -964,10 +964,10 @@ TEST_F(pmd, B7_nowait_open_trunc_gets_ewouldblock)
 {
 	struct stat st;
 
-	set_grace(3);
+	set_grace(GRACE_SEEN);
 	start_op(_metadata, &self->c, op_open_trunc_nonblock, &self->f, 0, 0);
 	EXPECT_EQ(-EWOULDBLOCK, call_wait(&self->c));
-	EXPECT_GT(3000, call_ms(&self->c));
+	EXPECT_GT(GRACE_SEEN * 1000, call_ms(&self->c));
 	EXPECT_EQ(LEASE_SIGNAL, next_signal(NULL, 0));
 	EXPECT_EQ(-EAGAIN, reg_error(&self->v, self->f.map, PAGE, ACCESS_RW));
 	ASSERT_EQ(0, fstat(self->f.fd, &st));

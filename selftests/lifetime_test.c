@@ -555,7 +555,7 @@ TEST_F(process, L6_killed_while_registering)
 	EXPECT_EQ(0, in_child(_metadata, run_op, &op));
 }
 
-/* --- who is told ---------------------------------------------------------------------------- */
+/* --- who is told -------------------------------------------------------------------- */
 
 static void *take_and_exit(void *arg)
 {

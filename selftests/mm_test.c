@@ -201,7 +201,7 @@ TEST_F(mm, P10_exec_with_the_descriptors)
 		TH_LOG("%s", strerror(-c.res->ret));
 	}
 	EXPECT_EQ(1, count_pins(c.pid, "active"));
-	set_grace(2);
+	set_grace(GRACE_SEEN);
 	start_op(_metadata, &op, op_truncate, &self->f, 0, 0);
 	EXPECT_TRUE(wait_for(count_pins(c.pid, "recall") == 1));
 	EXPECT_FALSE(call_done(&op));

@@ -216,7 +216,7 @@ TEST_F(report, R1_recall_and_revoked)
 
 	ASSERT_REG(active, &self->v, self->f.map, PAGE, ACCESS_RW);
 	ASSERT_REG(recalled, &self->v, self->f.map + 64 * KIB, PAGE, ACCESS_RW);
-	set_grace(3);
+	set_grace(GRACE_SEEN);
 	start_op(_metadata, &c, op_truncate, &self->f, 64 * KIB, 0);
 	ASSERT_TRUE(wait_for(breaking(self->f.lease_fd)));
 	ASSERT_EQ(2, read_own());
