@@ -14,6 +14,8 @@ packages="build-essential bc bison flex libelf-dev git rsync xz-utils cpio
 packages="$packages qemu-system-x86 busybox-static procps iproute2 kmod
 	xfsprogs e2fsprogs ndctl perftest rdma-core ibverbs-providers
 	ibverbs-utils rdmacm-utils"
+# lspins is tested with these
+packages="$packages mandoc jq"
 
 need dpkg-query apt-get
 missing=''

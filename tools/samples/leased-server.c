@@ -13,6 +13,9 @@
  *	| the lease is not being broken any more
  *   SERVING	what is left of the file, as a new generation
  *
+ * Who is too slow for a recall, or stands in an administrator's way, has the
+ * region revoked.  The device's asynchronous events tell; the answer is the same.
+ *
  * To deregister is the whole answer to a recall: the lease stays, and so do the
  * connections.  One thread does everything, from one poll() loop; that makes
  * "no client uses the region" a plain variable instead of a lock.
@@ -39,6 +42,7 @@
 
 #include "layout-lease.h"
 #include "leased.h"
+#include "rdma-revoke.h"
 
 #define MAX_CLIENTS	64
 #define PAGE		4096UL		/* windows are aligned to this */
@@ -404,6 +408,32 @@ static void on_signal(struct server *s)
 	}
 }
 
+/*
+ * Libraries that do not know the event tell its element as the number of a port;
+ * it is the handle of an MR.  Its keys are worth nothing any more, and clients
+ * that use them lose their connections.
+ */
+static void on_async_event(struct server *s)
+{
+	struct ibv_async_event ev;
+	bool revoked;
+
+	if (ibv_get_async_event(s->pd->context, &ev))
+		die(errno, "ibv_get_async_event");
+	revoked = (int)ev.event_type == UVERBS_EVENT_MR_REVOKED && s->mr &&
+		  (uint32_t)ev.element.port_num == s->mr->handle;
+	ibv_ack_async_event(&ev);
+	if (!revoked)
+		return;
+	printf("generation %u: revoked\n", s->generation);
+	if (s->state == PAUSING) {
+		set_timer(s, 0);
+		stop_serving(s);	/* no point in waiting for the others */
+	} else {
+		pause_clients(s);
+	}
+}
+
 /* --- connections ------------------------------------------------------------ */
 
 static struct client *client_of_qp(struct server *s, uint32_t qp_num)
@@ -653,10 +683,11 @@ static void serve(struct server *s)
 		{ .fd = s->timer, .events = POLLIN },
 		{ .fd = s->channel->fd, .events = POLLIN },
 		{ .fd = s->cm->fd, .events = POLLIN },
+		{ .fd = s->pd->context->async_fd, .events = POLLIN },
 	};
 
 	while (!s->quit) {
-		if (poll(fds, 4, -1) < 0)
+		if (poll(fds, 5, -1) < 0)
 			die(errno, "poll");
 		if (fds[0].revents)
 			on_signal(s);
@@ -666,6 +697,8 @@ static void serve(struct server *s)
 			on_completions(s);
 		if (fds[3].revents)
 			on_cm_event(s);
+		if (fds[4].revents)
+			on_async_event(s);
 	}
 }
 
