@@ -13,7 +13,7 @@ bzimage = $(abspath $(BUILD))/kernel-$(KERNEL)/arch/x86/boot/bzImage
 headers = $(abspath $(BUILD))/kernel-$(KERNEL)/usr/include
 
 .PHONY: help demo check shell kernel tree refresh apply mbox matrix each tools \
-	packages clean distclean
+	drivers install packages clean distclean
 
 help:
 	@echo 'make demo                 the demonstration, in a guest'
@@ -21,12 +21,14 @@ help:
 	@echo '     KERNEL=debug         on the debug kernel (KASAN, lockdep, kmemleak ...)'
 	@echo '     TESTS="name ..."     some of them'
 	@echo 'make shell                a root shell in a guest'
+	@echo 'make tools; make install  leaserun, lspins, manual pages (PREFIX=, DESTDIR=)'
 	@echo
 	@echo 'Work on the series:'
 	@echo 'make tree                 patches/ -> build/tree, branch series on tag base'
 	@echo '     FORCE=1              drops work in build/tree that is not in patches/'
 	@echo '     KERNEL_TREE=path     base from your own git tree or unpacked source'
 	@echo 'make kernel               build/tree -> build/kernel-base (or KERNEL=debug)'
+	@echo 'make drivers              compiles the RDMA drivers that no guest can run'
 	@echo 'make refresh              build/tree -> patches/'
 	@echo 'make apply KDIR=path      the series onto another git tree, by git am'
 	@echo 'make matrix               the rules and their tests, in MAINTAINERS-notes.md'
@@ -38,7 +40,7 @@ help:
 	@echo
 	@echo 'check, demo and shell do all set-up themselves. BUILD=dir builds elsewhere,'
 	@echo 'ACCEL=kvm|tcg overrides the probe, JOBS=n the number of compile jobs,'
-	@echo 'GUESTS=n the number of guests that share the tests (debug: 2, else 1),'
+	@echo 'GUESTS=n the number of guests that share the tests (2, or 1 on a single CPU),'
 	@echo 'TIMEOUT=s and TEST_TIMEOUT=s the patience with a guest and with a test program.'
 
 packages:
@@ -62,9 +64,17 @@ shell: kernel
 tools: kernel
 	@$(MAKE) --no-print-directory -C tools O=$(abspath $(BUILD))/tools HDR=$(headers)
 
+# needs no kernel: what "make tools" has built
+install:
+	@$(MAKE) --no-print-directory -C tools O=$(abspath $(BUILD))/tools install
+
 demo: tools
 	@sh $(h)/guest.sh --kernel $(bzimage) --name demo --timeout $(or $(TIMEOUT),600) \
 		-- env LEASE_BUILD=$(abspath $(BUILD))/tools tools/demo/demo.sh
+
+drivers: packages
+	@sh $(h)/tree.sh --keep
+	@sh $(h)/drivers.sh
 
 refresh:
 	@sh $(h)/refresh.sh
@@ -84,6 +94,7 @@ each: packages
 
 clean:
 	rm -rf $(BUILD)/kernel-base $(BUILD)/kernel-debug $(BUILD)/kernel-each \
+		$(BUILD)/kernel-drivers \
 		$(BUILD)/tools $(BUILD)/logs $(BUILD)/accel $(BUILD)/series \
 		$(BUILD)/series.mbox
 

@@ -110,14 +110,22 @@ static inline long now_ms(void)
 	return ts.tv_sec * 1000 + ts.tv_nsec / 1000000;
 }
 
+/* Before looking again, the less often the longer it has taken already. */
+static inline void pause_after(long ms)
+{
+	usleep(ms < 8 ? 1000 : ms > 160 ? 20000 : ms * 125);
+}
+
 /* Has @cond become true in time? */
 #define wait_for(cond)							\
 ({									\
-	long _end = now_ms() + LIMIT * 1000L;				\
+	long _begin = now_ms(), _waited = 0;				\
 	bool _ok;							\
 									\
-	while (!(_ok = !!(cond)) && now_ms() < _end)			\
-		usleep(2000);						\
+	while (!(_ok = !!(cond)) && _waited < LIMIT * 1000L) {		\
+		pause_after(_waited);					\
+		_waited = now_ms() - _begin;				\
+	}								\
 	_ok;								\
 })
 

@@ -1166,7 +1166,7 @@ TEST_F(asleep, P1_overtaken_by_the_end_of_the_lease)
 
 /* --- B5: the ladder ------------------------------------------------------- */
 
-#define GRACE	(slowness() > 1 ? 6 : 2)
+#define GRACE	(slowness() > 1 ? 4 : 2)
 
 enum when_recalled { IGNORES, ANSWERS, DIES };
 

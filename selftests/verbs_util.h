@@ -6,8 +6,12 @@
 #ifndef LAYOUT_LEASE_VERBS_UTIL_H
 #define LAYOUT_LEASE_VERBS_UTIL_H
 
+#include <arpa/inet.h>
+#include <ifaddrs.h>
 #include <infiniband/verbs.h>
+#include <linux/if_packet.h>
 #include <pthread.h>
+#include <rdma/rdma_cma.h>
 #include <rdma/ib_user_verbs.h>
 #include <sys/socket.h>
 #include <sys/time.h>
@@ -21,13 +25,24 @@
 
 #define BUF_SIZE	MIB
 
+/*
+ * Kinds of devices.  A test that cares names one; all others use the device of
+ * the environment, or the first rxe.
+ */
+enum rdma_kind { ANY_RDMA, RXE, SIW };
+static enum rdma_kind rdma_now = ANY_RDMA;
+
 /**
  * struct verbs - an RDMA device
+ * @iwarp: connections are made by address, not by queue pair and GID
+ * @addr: address of an iWARP device
  * @buf: anonymous memory, @buf_mr is all of it
  */
 struct verbs {
 	struct ibv_context *ctx;
 	struct ibv_pd *pd;
+	bool iwarp;
+	struct sockaddr_in addr;
 	union ibv_gid gid;
 	int gid_index;
 	enum ibv_mtu mtu;
@@ -38,29 +53,66 @@ struct verbs {
 /**
  * struct pair - two queue pairs connected to each other
  * @qp: 0 posts the requests, 1 is the remote peer
+ * @channel: iWARP: where the connections' events come
+ * @id: iWARP: connections of the two, and the one that listens
  */
 struct pair {
 	struct ibv_cq *cq[2];
 	struct ibv_qp *qp[2];
+	struct rdma_event_channel *channel;
+	struct rdma_cm_id *id[3];
 };
 
 /* The device to be tested: false if there is none. */
 static inline bool verbs_find(struct verbs *v)
 {
 	const char *named = getenv("LAYOUT_LEASE_RDMA");
+	const char *kind = rdma_now == SIW ? "siw" : "rxe";
+	size_t len = strlen(kind);
 	struct ibv_device **list = ibv_get_device_list(NULL);
 	int i;
 
 	v->ctx = NULL;
-	for (i = 0; list && list[i] && !v->ctx; i++) {
-		const char *name = ibv_get_device_name(list[i]);
-
-		if (named ? !strcmp(name, named) : !strncmp(name, "rxe", 3))
+	/* One that is named need not have the name of its kind. */
+	for (i = 0; list && list[i] && named; i++)
+		if (!strcmp(ibv_get_device_name(list[i]), named) &&
+		    (rdma_now == ANY_RDMA || (rdma_now == SIW) ==
+		     (list[i]->transport_type == IBV_TRANSPORT_IWARP)))
+			kind = named, len = strlen(named) + 1;
+	for (i = 0; list && list[i] && !v->ctx; i++)
+		if (!strncmp(ibv_get_device_name(list[i]), kind, len))
 			v->ctx = ibv_open_device(list[i]);
-	}
 	if (list)
 		ibv_free_device_list(list);
+	v->iwarp = v->ctx &&
+		   v->ctx->device->transport_type == IBV_TRANSPORT_IWARP;
 	return v->ctx;
+}
+
+/* An iWARP device has the MAC of its interface for a GID: that one's address. */
+static inline bool find_address(struct verbs *v)
+{
+	struct ifaddrs *all, *i, *j;
+	bool found = false;
+
+	if (ibv_query_gid(v->ctx, 1, 0, &v->gid) || getifaddrs(&all))
+		return false;
+	for (i = all; i; i = i->ifa_next) {
+		struct sockaddr_ll *mac = (struct sockaddr_ll *)i->ifa_addr;
+
+		if (!mac || mac->sll_family != AF_PACKET ||
+		    memcmp(mac->sll_addr, v->gid.raw, 6))
+			continue;
+		for (j = all; j && !found; j = j->ifa_next) {
+			if (!j->ifa_addr || j->ifa_addr->sa_family != AF_INET ||
+			    strcmp(i->ifa_name, j->ifa_name))
+				continue;
+			memcpy(&v->addr, j->ifa_addr, sizeof(v->addr));
+			found = true;
+		}
+	}
+	freeifaddrs(all);
+	return found;
 }
 
 static inline void verbs_begin(struct __test_metadata *const _metadata,
@@ -74,7 +126,8 @@ static inline void verbs_begin(struct __test_metadata *const _metadata,
 	v->mtu = port.active_mtu;
 	/* Any address will do; an IPv4 address is there from the start. */
 	for (v->gid_index = 0; v->gid_index < port.gid_tbl_len; v->gid_index++)
-		if (!ibv_query_gid(v->ctx, 1, v->gid_index, &v->gid) &&
+		if (v->iwarp ? find_address(v) :
+		    !ibv_query_gid(v->ctx, 1, v->gid_index, &v->gid) &&
 		    !memcmp(v->gid.raw, ipv4, sizeof(ipv4)))
 			break;
 	ASSERT_GT(port.gid_tbl_len, v->gid_index);
@@ -94,6 +147,13 @@ do {									\
 	if (!verbs_find(v))						\
 		SKIP(return, "no RDMA device");				\
 	verbs_begin(_metadata, v);					\
+} while (0)
+
+/* The same, with a device of that kind. */
+#define VERBS_SETUP_KIND(v, kind)					\
+do {									\
+	rdma_now = (kind);						\
+	VERBS_SETUP(v);							\
 } while (0)
 
 static inline void qp_connect(struct __test_metadata *const _metadata,
@@ -140,11 +200,84 @@ static inline void qp_connect(struct __test_metadata *const _metadata,
 				   IBV_QP_SQ_PSN | IBV_QP_MAX_QP_RD_ATOMIC));
 }
 
-static inline void pair_begin(struct __test_metadata *const _metadata,
+/* The next event of a connection manager has to be this one: its connection. */
+static inline struct rdma_cm_id *
+cm_event(struct __test_metadata *const _metadata,
+	 struct rdma_event_channel *channel, enum rdma_cm_event_type type)
+{
+	struct rdma_cm_event *event;
+	struct rdma_cm_id *id;
+
+	ASSERT_EQ(0, rdma_get_cm_event(channel, &event));
+	ASSERT_EQ((int)type, (int)event->event) {
+		TH_LOG("%s: %d", rdma_event_str(event->event), event->status);
+	}
+	id = event->id;
+	ASSERT_EQ(0, rdma_ack_cm_event(event));
+	return id;
+}
+
+static inline struct rdma_cm_id *
+cm_listen(struct __test_metadata *const _metadata, struct verbs *v,
+	  struct rdma_event_channel **channel)
+{
+	struct sockaddr_in any_port = v->addr;
+	struct rdma_cm_id *id;
+
+	*channel = rdma_create_event_channel();
+	ASSERT_NE(NULL, *channel);
+	ASSERT_EQ(0, rdma_create_id(*channel, &id, NULL, RDMA_PS_TCP));
+	any_port.sin_port = 0;
+	ASSERT_EQ(0, rdma_bind_addr(id, (struct sockaddr *)&any_port));
+	ASSERT_EQ(0, rdma_listen(id, 1));
+	return id;
+}
+
+static inline struct rdma_conn_param cm_param(const struct ibv_qp *qp)
+{
+	return (struct rdma_conn_param) {
+		.responder_resources = 1,
+		.initiator_depth = 1,
+		.qp_num = qp->qp_num,
+	};
+}
+
+/*
+ * The device brings the queue pairs into their states.  They are ours, not of
+ * librdmacm, which would have them in a context of its own.
+ */
+static inline void cm_connect(struct __test_metadata *const _metadata,
 			      struct verbs *v, struct pair *p)
+{
+	struct rdma_conn_param param = cm_param(p->qp[0]);
+	struct sockaddr_in to = v->addr;
+
+	p->id[2] = cm_listen(_metadata, v, &p->channel);
+	to.sin_port = rdma_get_src_port(p->id[2]);
+	ASSERT_EQ(0, rdma_create_id(p->channel, &p->id[0], NULL, RDMA_PS_TCP));
+	ASSERT_EQ(0, rdma_resolve_addr(p->id[0], NULL, (struct sockaddr *)&to,
+				       LIMIT * 1000));
+	cm_event(_metadata, p->channel, RDMA_CM_EVENT_ADDR_RESOLVED);
+	ASSERT_EQ(0, rdma_resolve_route(p->id[0], LIMIT * 1000));
+	cm_event(_metadata, p->channel, RDMA_CM_EVENT_ROUTE_RESOLVED);
+	ASSERT_EQ(0, rdma_connect(p->id[0], &param));
+	p->id[1] = cm_event(_metadata, p->channel,
+			    RDMA_CM_EVENT_CONNECT_REQUEST);
+	param = cm_param(p->qp[1]);
+	ASSERT_EQ(0, rdma_accept(p->id[1], &param));
+	/* On both sides, in any order. */
+	cm_event(_metadata, p->channel, RDMA_CM_EVENT_ESTABLISHED);
+	cm_event(_metadata, p->channel, RDMA_CM_EVENT_ESTABLISHED);
+}
+
+/* Connect a pair.  The remote peer has its receive buffers in @srq, if any. */
+static inline void pair_begin_srq(struct __test_metadata *const _metadata,
+				  struct verbs *v, struct pair *p,
+				  struct ibv_srq *srq)
 {
 	int i;
 
+	p->channel = NULL;
 	for (i = 0; i < 2; i++) {
 		struct ibv_qp_init_attr attr = {
 			.qp_type = IBV_QPT_RC,
@@ -160,11 +293,22 @@ static inline void pair_begin(struct __test_metadata *const _metadata,
 		ASSERT_NE(NULL, p->cq[i]);
 		attr.send_cq = p->cq[i];
 		attr.recv_cq = p->cq[i];
+		attr.srq = i ? srq : NULL;
 		p->qp[i] = ibv_create_qp(v->pd, &attr);
 		ASSERT_NE(NULL, p->qp[i]);
 	}
+	if (v->iwarp) {
+		cm_connect(_metadata, v, p);
+		return;
+	}
 	qp_connect(_metadata, v, p->qp[0], p->qp[1]->qp_num);
 	qp_connect(_metadata, v, p->qp[1], p->qp[0]->qp_num);
+}
+
+static inline void pair_begin(struct __test_metadata *const _metadata,
+			      struct verbs *v, struct pair *p)
+{
+	pair_begin_srq(_metadata, v, p, NULL);
 }
 
 static inline void pair_end(struct __test_metadata *const _metadata,
@@ -176,6 +320,11 @@ static inline void pair_end(struct __test_metadata *const _metadata,
 		ASSERT_EQ(0, ibv_destroy_qp(p->qp[i]));
 	for (i = 0; i < 2; i++)
 		ASSERT_EQ(0, ibv_destroy_cq(p->cq[i]));
+	if (!p->channel)
+		return;
+	for (i = 0; i < 3; i++)
+		ASSERT_EQ(0, rdma_destroy_id(p->id[i]));
+	rdma_destroy_event_channel(p->channel);
 }
 
 /* Post a request; @remote and @rkey are for RDMA and atomics. */
@@ -206,6 +355,28 @@ static inline int post(struct ibv_qp *qp, enum ibv_wr_opcode opcode,
 	return ibv_post_send(qp, &wr, &bad);
 }
 
+/* Posts in a thread of its own: siw may send all of it within the call. */
+struct post_thread {
+	pthread_t thread;
+	struct pair *p;
+	enum ibv_wr_opcode opcode;
+	const struct ibv_mr *mr;
+	void *addr;
+	unsigned int len;
+	const void *remote;
+	unsigned int rkey;
+	int ret;
+};
+
+static inline void *post_thread_fn(void *arg)
+{
+	struct post_thread *t = arg;
+
+	t->ret = post(t->p->qp[0], t->opcode, t->mr, t->addr, t->len, t->remote,
+		      t->rkey);
+	return NULL;
+}
+
 static inline int post_recv(struct ibv_qp *qp, const struct ibv_mr *mr,
 			    void *addr, unsigned int len)
 {
@@ -229,6 +400,69 @@ static inline int completion(struct ibv_cq *cq)
 	return wc.status;
 }
 
+static inline bool qp_is_broken(struct ibv_qp *qp)
+{
+	struct ibv_qp_init_attr init;
+	struct ibv_qp_attr attr;
+
+	return ibv_query_qp(qp, &attr, IBV_QP_STATE, &init) ||
+	       attr.qp_state == IBV_QPS_ERR;
+}
+
+/*
+ * What becomes of a request over iWARP.  A write or a send is complete when TCP
+ * has got it; one that the peer has refused shows by the end of the connection.
+ * Tell that by a read of nothing, which comes after it.
+ */
+static inline int iwarp_outcome(struct pair *p, enum ibv_wr_opcode opcode)
+{
+	struct ibv_send_wr *bad, after = {
+		.opcode = IBV_WR_RDMA_READ,
+		.sg_list = &(struct ibv_sge) { },
+		.num_sge = 1,
+		.send_flags = IBV_SEND_SIGNALED,
+	};
+	int status = completion(p->cq[0]);
+	struct ibv_wc wc;
+
+	if (status == IBV_WC_SUCCESS && opcode != IBV_WR_RDMA_READ) {
+		wc.status = IBV_WC_WR_FLUSH_ERR;
+		/* siw does not flush what comes when the connection has ended. */
+		if (!ibv_post_send(p->qp[0], &after, &bad) &&
+		    !wait_for(ibv_poll_cq(p->cq[0], 1, &wc) > 0 ||
+			      qp_is_broken(p->qp[0])))
+			return -1;
+		status = wc.status;
+	}
+	return status;
+}
+
+/*
+ * If it is the peer that has refused a request: its status over RC.  Over iWARP
+ * it is flushed, or, while it is being sent still, found to be impossible.
+ */
+static inline int remote_status(const struct pair *p, enum ibv_wr_opcode opcode,
+				int status)
+{
+	if (!p->channel || (status != IBV_WC_WR_FLUSH_ERR &&
+			    status != IBV_WC_LOC_QP_OP_ERR))
+		return status;
+	return opcode == IBV_WR_SEND ? IBV_WC_REM_OP_ERR :
+				       IBV_WC_REM_ACCESS_ERR;
+}
+
+/* The outcome of a request that has been posted: the status. */
+static inline int outcome(struct pair *p, enum ibv_wr_opcode opcode)
+{
+	return p->channel ? iwarp_outcome(p, opcode) : completion(p->cq[0]);
+}
+
+static inline int post_thread_outcome(struct post_thread *t)
+{
+	pthread_join(t->thread, NULL);
+	return t->ret ? -1 : outcome(t->p, t->opcode);
+}
+
 /* Do one request, and return the status of its completion. */
 static inline int rdma(struct pair *p, enum ibv_wr_opcode opcode,
 		       const struct ibv_mr *mr, void *addr, unsigned int len,
@@ -236,7 +470,7 @@ static inline int rdma(struct pair *p, enum ibv_wr_opcode opcode,
 {
 	if (post(p->qp[0], opcode, mr, addr, len, remote, rkey))
 		return -1;
-	return completion(p->cq[0]);
+	return outcome(p, opcode);
 }
 
 /* The remote peer writes a pattern to @mr at @remote; status. */
@@ -245,16 +479,18 @@ static inline int remote_write(struct verbs *v, struct pair *p,
 			       unsigned int len, unsigned int seed)
 {
 	set_pattern(v->buf, len, seed);
-	return rdma(p, IBV_WR_RDMA_WRITE, v->buf_mr, v->buf, len, remote,
-		    mr->rkey);
+	return remote_status(p, IBV_WR_RDMA_WRITE,
+			     rdma(p, IBV_WR_RDMA_WRITE, v->buf_mr, v->buf, len,
+				  remote, mr->rkey));
 }
 
 static inline int remote_read(struct verbs *v, struct pair *p,
 			      const struct ibv_mr *mr, void *remote,
 			      unsigned int len)
 {
-	return rdma(p, IBV_WR_RDMA_READ, v->buf_mr, v->buf, len, remote,
-		    mr->rkey);
+	return remote_status(p, IBV_WR_RDMA_READ,
+			     rdma(p, IBV_WR_RDMA_READ, v->buf_mr, v->buf, len,
+				  remote, mr->rkey));
 }
 
 /* Register memory: the MR, or NULL with -errno in @err. */

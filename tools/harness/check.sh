@@ -52,12 +52,12 @@ some=$tests
 [ -n "$tests" ] || tests=$(echo "$all" | tr '\n' ' ')
 
 # --- run ---------------------------------------------------------------------------
-# The debug kernel is slow, and a guest hardly uses more than one core: two guests
-# share the programs, every other one each. They take about the same time now.
+# A guest hardly uses more than one core: two guests share the programs, every
+# other one each. They take about the same time now.
 guests=${GUESTS:-}
 if [ -z "$guests" ]; then
 	guests=1
-	[ "$kind" != debug ] || [ "$(nproc)" -lt 2 ] || guests=2
+	[ "$(nproc)" -lt 2 ] || guests=2
 fi
 # shellcheck disable=SC2086 # a list
 set -- $tests
@@ -96,6 +96,23 @@ for g in $(seq "$guests"); do
 done
 wait
 
+# --- the tools -----------------------------------------------------------------------
+# On the host against recorded reports, and in a guest; once is enough.
+tools_log=''
+if [ -z "$some" ] && [ "$kind" = base ]; then
+	say "testing the tools"
+	tools_log=$run/tools.log
+	O=$(realpath "$BUILD")/tools
+	{
+		make -s -C "$top/tools" O="$O" HDR="$out/usr/include" all check
+		sh "$top/tools/harness/guest.sh" --kernel "$out/arch/x86/boot/bzImage" \
+			--name check-tools --timeout 300 \
+			-- env LEASE_BUILD="$O" sh "$top/tools/tests/lspins-guest.sh" ||
+			echo "not ok lspins in the guest: status $?"
+	} >"$tools_log" 2>&1 </dev/null
+	grep -vE '^ok |^[0-9]+ passed, ' "$tools_log"
+fi
+
 # --- count -------------------------------------------------------------------------
 passed=0 failed=0 skipped=0 failures=''
 for g in $(seq "$guests"); do
@@ -133,6 +150,19 @@ for g in $(seq "$guests"); do
 $cause
 "
 done
+if [ -n "$tools_log" ]; then
+	passed=$((passed + $(grep -c '^ok ' "$tools_log")))
+	n=$(grep -c '^not ok ' "$tools_log")
+	# it ends with the numbers of the guest's
+	if [ "$(grep -cE '^[0-9]+ passed, ' "$tools_log")" -ne 2 ]; then
+		n=$((n + 1))
+		failures="${failures}failed: the tests of the tools did not end, see above
+"
+	fi
+	failed=$((failed + n))
+	failures="$failures$(sed -n 's/^not ok /failed: tools: /p' "$tools_log")
+"
+fi
 # Which rules have been tested? A test whose variants were all skipped tells nothing.
 if [ -z "$some" ]; then
 	sort -u -o "$run/ran" "$run/ran"

@@ -53,6 +53,13 @@ echo 0 >/proc/sys/net/ipv6/conf/dum0/accept_dad
 ip addr add 192.0.2.1/24 dev dum0
 ip link set dum0 up
 rdma link add rxe0 type rxe netdev dum0 || echo "guest-rc: no rxe0"
+# The connection manager finds the device by the address: siw has its own. What
+# one sends to oneself goes by lo, and would be in one packet with lo's MTU.
+ip link add dum1 type dummy
+ip addr add 198.51.100.1/24 dev dum1
+ip link set dum1 up
+ip link set lo mtu 1500
+rdma link add siw0 type siw netdev dum1 || echo "guest-rc: no siw0"
 wait $nvdimm
 
 kmemleak=/sys/kernel/debug/kmemleak

@@ -16,7 +16,8 @@
 #   --no-scan     do not fail because of reports in the kernel log
 #
 # In the guest: /dev/pmem0 (QEMU's nvdimm, fsdax mode, 1022 MiB) and /dev/pmem1
-# (memmap=, 1 GiB), both DAX capable, nothing on them; the RDMA device rxe0 over the interface dum0, 192.0.2.1.
+# (memmap=, 1 GiB), both DAX capable, nothing on them; the RDMA devices
+# rxe0 over the interface dum0, 192.0.2.1, and siw0 over dum1, 198.51.100.1.
 #
 # Environment: BUILD, ACCEL (kvm or tcg; else a probe boot decides, once).
 # Exit status: COMMAND's; 124 hung, 125 guest panicked or ended early, 126 reports
