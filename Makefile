@@ -6,20 +6,27 @@
 BUILD ?= $(CURDIR)/build
 # base or debug
 KERNEL ?= base
-export BUILD KERNEL_TREE FORCE ACCEL JOBS GUESTS TIMEOUT TEST_TIMEOUT FROM TO
+export BUILD KERNEL_TREE FORCE ACCEL JOBS GUESTS TIMEOUT TEST_TIMEOUT FROM TO \
+	DURATION LAYOUT_LEASE_RDMA
 
 h := tools/harness
 bzimage = $(abspath $(BUILD))/kernel-$(KERNEL)/arch/x86/boot/bzImage
 headers = $(abspath $(BUILD))/kernel-$(KERNEL)/usr/include
 
-.PHONY: help demo check shell kernel tree refresh apply mbox matrix each tools \
-	drivers install packages clean distclean
+.PHONY: help demo check canary bench shell kernel tree refresh apply mbox matrix each \
+	tools drivers install packages clean distclean
 
 help:
 	@echo 'make demo                 the demonstration, in a guest'
 	@echo 'make check                the selftests, in a guest'
 	@echo '     KERNEL=debug         on the debug kernel (KASAN, lockdep, kmemleak ...)'
 	@echo '     TESTS="name ..."     some of them'
+	@echo 'make canary               remote writers against truncate: not one stray byte'
+	@echo '     DURATION=s           how long, four variants together (60)'
+	@echo '     SABOTAGE=1           on kernels broken on purpose, which have to be caught;'
+	@echo '                          or SABOTAGE="name ..." of tools/canary/*-name.patch'
+	@echo 'make bench                what it costs, in guest instructions, against a stock'
+	@echo '                          kernel: table, JSON and plot in build/bench/'
 	@echo 'make shell                a root shell in a guest'
 	@echo 'make tools; make install  leaserun, lspins, manual pages (PREFIX=, DESTDIR=)'
 	@echo
@@ -61,6 +68,17 @@ shell: kernel
 	@sh $(h)/guest.sh --kernel $(bzimage) --name shell --shell --no-scan \
 		--timeout 86400 -- bash -l
 
+# of the plain kernel, whatever KERNEL is, is what is sabotaged and what is counted
+ifneq ($(SABOTAGE),)
+canary: override KERNEL := base
+endif
+canary: kernel
+	@sh $(h)/canary.sh $(if $(SABOTAGE),sabotage $(filter-out 1,$(SABOTAGE)),$(KERNEL))
+
+bench: override KERNEL := base
+bench: tools
+	@sh $(h)/bench.sh $(abspath $(BUILD))/tools/bench
+
 tools: kernel
 	@$(MAKE) --no-print-directory -C tools O=$(abspath $(BUILD))/tools HDR=$(headers)
 
@@ -95,6 +113,8 @@ each: packages
 clean:
 	rm -rf $(BUILD)/kernel-base $(BUILD)/kernel-debug $(BUILD)/kernel-each \
 		$(BUILD)/kernel-drivers \
+		$(BUILD)/kernel-sabotage $(BUILD)/tree-sabotage* \
+		$(BUILD)/kernel-stock $(BUILD)/tree-stock* $(BUILD)/bench \
 		$(BUILD)/tools $(BUILD)/logs $(BUILD)/accel $(BUILD)/series \
 		$(BUILD)/series.mbox
 

@@ -905,42 +905,6 @@ TEST_F(flight, V1_reg_against_revoke)
 
 /* --- I1: the blocks ------------------------------------------------------------------ */
 
-/*
- * Space that file systems keep for hard times, for XFS from <xfs/xfs_fs.h>; ext4
- * has a file in /sys.
- */
-struct fsop_resblks {
-	__u64 resblks;
-	__u64 avail;
-};
-#define IOC_SET_RESBLKS		_IOWR('X', 114, struct fsop_resblks)
-
-/* A new file of all the space that can be had; its size, and a descriptor. */
-static int take_all_space(off_t *size, const char *name)
-{
-	struct fsop_resblks none = { };
-	off_t more = 64 * MIB;
-	char path[300];
-	int fd;
-
-	snprintf(path, sizeof(path), "%s/%s", mnt, name);
-	fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0666);
-	if (fd < 0)
-		return -1;
-	if (fs_now == XFS && ioctl(fd, IOC_SET_RESBLKS, &none))
-		return -1;
-	snprintf(path, sizeof(path), "/sys/fs/ext4/%s/reserved_clusters",
-		 strrchr(test_fs[EXT4].dev, '/') + 1);
-	if (fs_now == EXT4 && set_number(path, 0))
-		return -1;
-	for (*size = 0; more >= (off_t)PAGE; )
-		if (fallocate(fd, 0, *size, more))
-			more /= 2;
-		else
-			*size += more;
-	return fd;
-}
-
 FIXTURE(reuse)
 {
 	struct verbs v;

@@ -5,6 +5,9 @@
 # maintainer would, and runs them (or those named) in a guest. The last line is
 # "N passed, N failed, N skipped"; anything but passes and skips is a failure of
 # the run, and so is no test at all, or a rule without one (matrix.sh).
+#
+# Environment: DURATION: seconds for canary_test, all of its variants together;
+# LAYOUT_LEASE_RDMA: the RDMA device to be tested; GUESTS, TIMEOUT, TEST_TIMEOUT.
 
 # shellcheck source=tools/harness/lib.sh
 . "$(dirname -- "$0")/lib.sh"
@@ -21,6 +24,12 @@ case $kind in
 debug) limit=${TEST_TIMEOUT:-1500} total=${TIMEOUT:-3000} ;;
 *) limit=${TEST_TIMEOUT:-600} total=${TIMEOUT:-1500} ;;
 esac
+
+case ${DURATION:-1} in
+*[!0-9]*) die "DURATION is a number of seconds, not $DURATION" ;;
+esac
+# canary_test has four variants
+canary=${DURATION:+$(((DURATION + 3) / 4))}
 
 # --- is there a test for each rule? ------------------------------------------------
 matrix=$(sh "$top/tools/harness/matrix.sh" --check 2>&1) && matrix_ok=y || matrix_ok=''
@@ -80,6 +89,8 @@ start_guest()
 			--kernel "$out/arch/x86/boot/bzImage" \
 			--timeout "$total" --name "check-$kind" \
 			-- env LEASE_KERNEL="$kind" \
+			${canary:+"LAYOUT_LEASE_CANARY=$canary"} \
+			${LAYOUT_LEASE_RDMA:+"LAYOUT_LEASE_RDMA=$LAYOUT_LEASE_RDMA"} \
 			sh "$top/tools/harness/guest-tests.sh" \
 			"$bin/layout_lease" "$limit" $list
 		echo $? >"$run/status.$1"

@@ -12,6 +12,8 @@
 #   --dir-file F  writes the name of the directory of the run to F
 #   --append ARGS more for the kernel command line
 #   --qemu ARGS   more for QEMU's command line
+#   --icount      one CPU, and a clock that goes on by a nanosecond with each of its
+#                 instructions; the time limit is one of this clock, too
 #   --shell       COMMAND gets this terminal
 #   --no-scan     do not fail because of reports in the kernel log
 #
@@ -26,7 +28,7 @@
 # shellcheck source=tools/harness/lib.sh
 . "$(dirname -- "$0")/lib.sh"
 
-kernel='' timeout=600 name=guest append='' qemu='' shell='' scan=y dir_file=''
+kernel='' timeout=600 name=guest append='' qemu='' shell='' scan=y dir_file='' icount=''
 while [ $# -gt 0 ]; do
 	case $1 in
 	--kernel) kernel=$2; shift ;;
@@ -35,6 +37,7 @@ while [ $# -gt 0 ]; do
 	--dir-file) dir_file=$2; shift ;;
 	--append) append=$2; shift ;;
 	--qemu) qemu=$2; shift ;;
+	--icount) icount=y ;;
 	--shell) shell=y ;;
 	--no-scan) scan='' ;;
 	--) shift; break ;;
@@ -49,6 +52,8 @@ fi
 need qemu-system-x86_64 busybox cpio
 
 # --- KVM or not ----------------------------------------------------------------
+# KVM does not count.
+[ -z "$icount" ] || ACCEL=tcg
 # /dev/kvm may be there and a guest hang in it for ever: believe a boot only.
 if [ -z "${ACCEL:-}" ]; then
 	if [ ! -r "$BUILD/accel" ]; then
@@ -71,6 +76,10 @@ kvm) accel='-accel kvm' grace=60 ;;
 tcg) accel='-accel tcg,thread=multi' grace=300 ;;
 *) die "ACCEL is kvm or tcg, not $ACCEL" ;;
 esac
+cpus=2
+if [ -n "$icount" ]; then
+	accel='-accel tcg -icount shift=0,sleep=off' grace=7200 cpus=1
+fi
 
 # --- the directory of this run, writable by the guest ------------------------------
 dir=$(mktemp -d "$BUILD/logs/$name.XXXXXX") || exit 1
@@ -130,7 +139,7 @@ boot()
 {
 	# shellcheck disable=SC2086 # $accel and $qemu are lists of words
 	timeout --foreground -k 10 $((timeout + grace)) \
-	qemu-system-x86_64 $accel -cpu $cpu -smp 2 -nodefaults -display none \
+	qemu-system-x86_64 $accel -cpu $cpu -smp $cpus -nodefaults -display none \
 		-machine q35,nvdimm=on -m 4G,slots=4,maxmem=12G \
 		-object memory-backend-ram,id=nv0,size=1G \
 		-device nvdimm,memdev=nv0 \

@@ -3,8 +3,9 @@
 #
 # kernel.sh [base|debug]: configures and builds build/tree in
 # build/kernel-{base,debug}, headers for user space included. Does nothing when
-# tree and configuration are those of the last build. "each" is build/tree-each
-# of each.sh, with the configuration of base.
+# tree and configuration are those of the last build. Others have a tree of their
+# own, build/tree-KIND, and the configuration of base: "each" is of each.sh;
+# "sabotage" and "stock", which may lack what is configured, are of variant.sh.
 
 # shellcheck source=tools/harness/lib.sh
 . "$(dirname -- "$0")/lib.sh"
@@ -21,6 +22,10 @@ each)
 	# what a patch to a header touches comes back with the patch after it
 	! command -v ccache >/dev/null || cc='CC=ccache gcc'
 	;;
+sabotage | stock)
+	fragments=$top/kernel-config/base.config
+	tree=$BUILD/tree-$kind
+	;;
 *) die "KERNEL is base or debug, not $kind" ;;
 esac
 
@@ -32,9 +37,14 @@ state()
 {
 	{
 		cd "$tree" || exit 1
-		git rev-parse HEAD
-		git diff --no-ext-diff HEAD
-		git ls-files -o --exclude-standard | xargs -r -d '\n' sha256sum
+		if [ -r "$tree.made-from" ]; then
+			cat "$tree.made-from"
+		else
+			git rev-parse HEAD
+			git diff --no-ext-diff HEAD
+			git ls-files -o --exclude-standard |
+				xargs -r -d '\n' sha256sum
+		fi
 		# shellcheck disable=SC2086 # one or two names
 		cat $fragments "$top/tools/harness/kernel.sh"
 		gcc --version
@@ -73,7 +83,21 @@ lost_symbols()
 			if (g != want[sym])
 				print sym "=" want[sym] " (is " g ")"
 		}
-	}' $fragments "$out/.config" | LC_ALL=C sort
+	}' $fragments "$out/.config" | LC_ALL=C sort | known_symbols
+}
+
+# A stock kernel need not have what only the series brings.
+known_symbols()
+{
+	if [ "$kind" != stock ]; then
+		cat
+		return
+	fi
+	while read -r lost; do
+		symbol=${lost%%=*}
+		! grep -rqE --include='Kconfig*' "^(menu)?config ${symbol#CONFIG_}\$" "$tree" ||
+			echo "$lost"
+	done
 }
 
 # objects made so far
