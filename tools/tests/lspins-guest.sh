@@ -216,6 +216,22 @@ run lspins --revoke --yes "$file"
 [ "$status" -eq 1 ] && grep -q 'nothing to revoke' "$tmp/out"
 result $?
 
+# --- and the application ------------------------------------------------------------------
+
+name='who answers late registers again'
+kill -CONT "$server"
+registered() { lspins -s active "$file" >/dev/null; }
+until_true registered
+result $?
+
+name='who is revoked out of the blue is told, and registers again'
+: >"$tmp/out"
+lspins -rno ID -s active "$file" >"$tmp/id"
+run lspins --revoke --yes "$file"
+[ "$status" -eq 0 ] && until_true grep -q ': revoked' "$tmp/server.log" &&
+	until_true registered && [ "$(lspins -rno ID -s active "$file")" != "$(cat "$tmp/id")" ]
+result $?
+
 # --- the end -----------------------------------------------------------------------------
 
 name='the process is gone, and its pins'
