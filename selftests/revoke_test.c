@@ -477,15 +477,7 @@ static void qp_up(struct __test_metadata *const _metadata, struct verbs *v,
 		.qp_state = IBV_QPS_RTR,
 		.path_mtu = v->mtu,
 		.dest_qp_num = dest,
-		.ah_attr = {
-			.is_global = 1,
-			.port_num = 1,
-			.grh = {
-				.dgid = v->gid,
-				.sgid_index = v->gid_index,
-				.hop_limit = 1,
-			},
-		},
+		.ah_attr = loopback(v),
 	};
 	ASSERT_EQ(0, ibv_modify_qp(qp, &attr, IBV_QP_STATE |
 				   (ud ? 0 : IBV_QP_AV | IBV_QP_PATH_MTU |
@@ -501,15 +493,7 @@ static struct verdict try_key(struct __test_metadata *const _metadata,
 {
 	const struct ibv_mr *source = use == SOURCE ? mr : v->buf_mr;
 	const struct ibv_mr *buffer = use == BUFFER ? mr : v->buf_mr;
-	struct ibv_ah_attr to = {
-		.is_global = 1,
-		.port_num = 1,
-		.grh = {
-			.dgid = v->gid,
-			.sgid_index = v->gid_index,
-			.hop_limit = 1,
-		},
-	};
+	struct ibv_ah_attr to = loopback(v);
 	struct ibv_sge sge = {
 		.addr = (uintptr_t)source->addr,
 		.length = 1024,

@@ -156,6 +156,20 @@ do {									\
 	VERBS_SETUP(v);							\
 } while (0)
 
+/* To the port itself. */
+static inline struct ibv_ah_attr loopback(const struct verbs *v)
+{
+	return (struct ibv_ah_attr) {
+		.is_global = 1,
+		.port_num = 1,
+		.grh = {
+			.dgid = v->gid,
+			.sgid_index = v->gid_index,
+			.hop_limit = 1,
+		},
+	};
+}
+
 static inline void qp_connect(struct __test_metadata *const _metadata,
 			      struct verbs *v, struct ibv_qp *qp,
 			      unsigned int dest)
@@ -174,15 +188,7 @@ static inline void qp_connect(struct __test_metadata *const _metadata,
 		.dest_qp_num = dest,
 		.max_dest_rd_atomic = 1,
 		.min_rnr_timer = 12,
-		.ah_attr = {
-			.is_global = 1,
-			.port_num = 1,
-			.grh = {
-				.dgid = v->gid,
-				.sgid_index = v->gid_index,
-				.hop_limit = 1,
-			},
-		},
+		.ah_attr = loopback(v),
 	};
 	ASSERT_EQ(0, ibv_modify_qp(qp, &attr, IBV_QP_STATE | IBV_QP_AV |
 				   IBV_QP_PATH_MTU | IBV_QP_DEST_QPN |
