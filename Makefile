@@ -13,11 +13,12 @@ h := tools/harness
 bzimage = $(abspath $(BUILD))/kernel-$(KERNEL)/arch/x86/boot/bzImage
 headers = $(abspath $(BUILD))/kernel-$(KERNEL)/usr/include
 
-.PHONY: help demo check canary bench shell kernel tree refresh apply mbox matrix each \
-	tools drivers install packages clean distclean
+.PHONY: help demo 3am check canary bench shell kernel tree refresh apply mbox matrix each \
+	tools drivers docs install packages clean distclean
 
 help:
 	@echo 'make demo                 the demonstration, in a guest'
+	@echo 'make 3am                  a full file system, "Text file busy", and the way out'
 	@echo 'make check                the selftests, in a guest'
 	@echo '     KERNEL=debug         on the debug kernel (KASAN, lockdep, kmemleak ...)'
 	@echo '     TESTS="name ..."     some of them'
@@ -36,6 +37,7 @@ help:
 	@echo '     KERNEL_TREE=path     base from your own git tree or unpacked source'
 	@echo 'make kernel               build/tree -> build/kernel-base (or KERNEL=debug)'
 	@echo 'make drivers              compiles the RDMA drivers that no guest can run'
+	@echo 'make docs                 checks the kernel documentation of the series, and builds it'
 	@echo 'make refresh              build/tree -> patches/'
 	@echo 'make apply KDIR=path      the series onto another git tree, by git am'
 	@echo 'make matrix               the rules and their tests, in MAINTAINERS-notes.md'
@@ -47,7 +49,8 @@ help:
 	@echo
 	@echo 'check, demo and shell do all set-up themselves. BUILD=dir builds elsewhere,'
 	@echo 'ACCEL=kvm|tcg overrides the probe, JOBS=n the number of compile jobs,'
-	@echo 'GUESTS=n the number of guests that share the tests (2, or 1 on a single CPU),'
+	@echo 'GUESTS=n the number of guests that share the tests (2; 3 on the debug'
+	@echo 'kernel with 12 GB of free memory; 1 on a single CPU),'
 	@echo 'TIMEOUT=s and TEST_TIMEOUT=s the patience with a guest and with a test program.'
 
 packages:
@@ -90,9 +93,18 @@ demo: tools
 	@sh $(h)/guest.sh --kernel $(bzimage) --name demo --timeout $(or $(TIMEOUT),600) \
 		-- env LEASE_BUILD=$(abspath $(BUILD))/tools tools/demo/demo.sh
 
+3am: tools
+	@sh $(h)/guest.sh --kernel $(bzimage) --name 3am --timeout $(or $(TIMEOUT),600) \
+		-- env LEASE_BUILD=$(abspath $(BUILD))/tools tools/demo/3am.sh
+
 drivers: packages
 	@sh $(h)/tree.sh --keep
 	@sh $(h)/drivers.sh
+
+docs:
+	@sh $(h)/packages.sh python3-sphinx python3-yaml
+	@sh $(h)/tree.sh --keep
+	@sh $(h)/docs.sh
 
 refresh:
 	@sh $(h)/refresh.sh
@@ -112,7 +124,7 @@ each: packages
 
 clean:
 	rm -rf $(BUILD)/kernel-base $(BUILD)/kernel-debug $(BUILD)/kernel-each \
-		$(BUILD)/kernel-drivers \
+		$(BUILD)/kernel-drivers $(BUILD)/docs \
 		$(BUILD)/kernel-sabotage $(BUILD)/tree-sabotage* \
 		$(BUILD)/kernel-stock $(BUILD)/tree-stock* $(BUILD)/bench \
 		$(BUILD)/tools $(BUILD)/logs $(BUILD)/accel $(BUILD)/series \

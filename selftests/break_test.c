@@ -88,7 +88,7 @@ TEST_F(brk, I2_unresponsive_holder)
 	start_break();
 	EXPECT_EQ(0, call_wait(&self->c));
 	/* A tick may be missing: deadlines are in jiffies. */
-	EXPECT_LE(1000 - 20, call_ms(&self->c));
+	EXPECT_LE(1000 - EARLY_MS, call_ms(&self->c));
 	EXPECT_BOUNDED(call_ms(&self->c), 1000 + SLACK_MS);
 	EXPECT_EQ(LEASE_SIGNAL, next_signal(NULL, 0));
 	/* The lease survives, and is not being broken any more. */
@@ -269,7 +269,7 @@ TEST_F(brk, B4_retry_inherits_the_deadline)
 	set_grace(GRACE_LONG);
 	start_break();
 	EXPECT_EQ(0, call_wait(&self->c));
-	EXPECT_LE(GRACE_SEEN * 1000 - 20, self->c.res->end - begin);
+	EXPECT_LE(GRACE_SEEN * 1000 - EARLY_MS, self->c.res->end - begin);
 	EXPECT_BOUNDED(self->c.res->end - begin, GRACE_SEEN * 1000 + SLACK_MS);
 	/* One recall, one signal. */
 	EXPECT_EQ(LEASE_SIGNAL, next_signal(NULL, 0));
@@ -315,8 +315,8 @@ TEST_F(brk, B4_two_breakers_at_once)
 	start_op(_metadata, &second, op_zero, &self->f, PIN_AT, PAGE);
 	EXPECT_EQ(0, call_wait(&self->c));
 	EXPECT_EQ(0, call_wait(&second));
-	EXPECT_LE(GRACE_SEEN * 1000 - 20, self->c.res->end - begin);
-	EXPECT_LE(GRACE_SEEN * 1000 - 20, second.res->end - begin);
+	EXPECT_LE(GRACE_SEEN * 1000 - EARLY_MS, self->c.res->end - begin);
+	EXPECT_LE(GRACE_SEEN * 1000 - EARLY_MS, second.res->end - begin);
 	EXPECT_BOUNDED(self->c.res->end - begin, GRACE_SEEN * 1000 + SLACK_MS);
 	EXPECT_BOUNDED(second.res->end - begin, GRACE_SEEN * 1000 + SLACK_MS);
 	EXPECT_EQ(LEASE_SIGNAL, next_signal(NULL, 0));
@@ -339,8 +339,8 @@ TEST_F(brk, B4_grace_changed_during_a_break)
 	start_op(_metadata, &second, op_zero, &self->f, PIN_AT, PAGE);
 	EXPECT_EQ(0, call_wait(&self->c));
 	EXPECT_EQ(0, call_wait(&second));
-	EXPECT_LE(GRACE_SEEN * 1000 - 20, self->c.res->end - begin);
-	EXPECT_LE(GRACE_SEEN * 1000 - 20, second.res->end - begin);
+	EXPECT_LE(GRACE_SEEN * 1000 - EARLY_MS, self->c.res->end - begin);
+	EXPECT_LE(GRACE_SEEN * 1000 - EARLY_MS, second.res->end - begin);
 	EXPECT_BOUNDED(self->c.res->end - begin, GRACE_SEEN * 1000 + SLACK_MS);
 	EXPECT_BOUNDED(second.res->end - begin, GRACE_SEEN * 1000 + SLACK_MS);
 	pin_is_gone();
@@ -356,7 +356,7 @@ TEST_F(brk, B4_grace_changed_during_a_break)
 	EXPECT_EQ(-ETXTBSY, other_does(_metadata, op_zero, &self->f, PIN_AT,
 				       PAGE));
 	EXPECT_EQ(0, call_wait(&self->c));
-	EXPECT_LE(GRACE_SEEN * 1000 - 20, self->c.res->end - begin);
+	EXPECT_LE(GRACE_SEEN * 1000 - EARLY_MS, self->c.res->end - begin);
 	EXPECT_BOUNDED(self->c.res->end - begin, GRACE_SEEN * 1000 + SLACK_MS);
 	EXPECT_EQ(1, count_pins(getpid(), "revoked"));
 	EXPECT_EQ(0, ibv_dereg_mr(self->mr));
@@ -440,7 +440,7 @@ TEST_F(brk, I2_holder_stopped_during_a_break)
 	set_grace(1);
 	start_break();
 	EXPECT_EQ(0, call_wait(&self->c));
-	EXPECT_LE(1000 - 20, call_ms(&self->c));
+	EXPECT_LE(1000 - EARLY_MS, call_ms(&self->c));
 	EXPECT_BOUNDED(call_ms(&self->c), 1000 + SLACK_MS);
 	EXPECT_EQ(1, count_pins(stopped.pid, "revoked"));
 	EXPECT_EQ(1, count_pins(h.pid, "revoked"));
@@ -492,7 +492,7 @@ TEST_F(brk, B6_not_enforced_is_etxtbsy_at_the_deadline)
 	set_grace(1);
 	start_break();
 	EXPECT_EQ(-ETXTBSY, call_wait(&self->c));
-	EXPECT_LE(1000 - 20, call_ms(&self->c));
+	EXPECT_LE(1000 - EARLY_MS, call_ms(&self->c));
 	EXPECT_BOUNDED(call_ms(&self->c), 1000 + SLACK_MS);
 	EXPECT_EQ(LEASE_SIGNAL, next_signal(NULL, 0));
 	EXPECT_TRUE(breaking(self->f.lease_fd));

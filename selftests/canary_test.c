@@ -568,8 +568,7 @@ FIXTURE_SETUP(canary)
 	ASSERT_NE(NULL, c);
 	self->c = c;
 	rdma_now = variant->rdma;
-	if (!verbs_find(&v))
-		SKIP(return, "no RDMA device");
+	NEED_VERBS(&v);
 	device = ibv_get_device_name(v.ctx->device);
 	snprintf(self->name, sizeof(self->name), "%s, %s",
 		 test_fs[variant->fs].type, device);

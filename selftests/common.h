@@ -27,6 +27,7 @@
 #include <linux/fiemap.h>
 #include <linux/fs.h>
 #include <linux/io_uring.h>
+#include <linux/userfaultfd.h>
 #include <sched.h>
 #include <signal.h>
 #include <sys/ioctl.h>
@@ -74,6 +75,11 @@
 #define GRACE_LONG		600
 /* A grace period before whose end a test sees or does something. */
 #define GRACE_SEEN		(3 * slowness())
+/*
+ * So much earlier it may seem to end: if the host lets an emulator's processor stand
+ * still, its ticks, by which the kernel waits, come late and then fast.
+ */
+#define EARLY_MS		100
 /* What an operation may take beyond the grace period. */
 #define SLACK_MS		(2000 * slowness())
 
@@ -209,6 +215,85 @@ static inline long vm_pin_kb(void)
 	return line ? atol(line + 7) : -1;
 }
 
+/* --- what the kernel tells of itself ------------------------------------------- */
+
+#define TRACING		"/sys/kernel/tracing"
+#define TRACE		TRACING "/instances/layout_lease"
+
+static inline int mount_fs(const char *dev, const char *dir, const char *type,
+			   const char *options)
+{
+	return syscall(__NR_mount, dev, dir, type, 0, options) ? -errno : 0;
+}
+
+/*
+ * A trace buffer of our own, with these events in it; -ENODEV without tracefs.
+ * Events stay enabled until the program ends, as they come and go by patching the
+ * running kernel.
+ */
+static inline int trace_begin(const char *events)
+{
+	char path[128];
+
+	if (access(TRACING "/instances", F_OK) &&
+	    mount_fs("tracefs", TRACING, "tracefs", NULL))
+		return -ENODEV;
+	if (mkdir(TRACE, 0700) && errno != EEXIST)
+		return -errno;
+	snprintf(path, sizeof(path), TRACE "/events/%s/enable", events);
+	return write_text(path, "1");
+}
+
+#define TRACE_BEGIN(events)						\
+do {									\
+	int _ret = trace_begin(events);					\
+									\
+	if (_ret == -ENODEV)						\
+		SKIP(return, "no tracefs");				\
+	ASSERT_EQ(0, _ret) {						\
+		TH_LOG("no events " events);				\
+	}								\
+} while (0)
+
+static inline int trace_clear(void)
+{
+	int fd = open(TRACE "/trace", O_WRONLY | O_TRUNC | O_CLOEXEC);
+
+	if (fd < 0)
+		return -errno;
+	close(fd);
+	return 0;
+}
+
+/* The kernel log from now on; lines that were lost are none. */
+static inline int log_begin(void)
+{
+	int kmsg = open("/dev/kmsg", O_RDONLY | O_NONBLOCK | O_CLOEXEC);
+
+	lseek(kmsg, 0, SEEK_END);
+	return kmsg;
+}
+
+/* Is there a line, of those not read yet, with all of these words? */
+static inline bool log_has(int kmsg, const char *const *parts, unsigned int nr)
+{
+	char line[2048];
+	unsigned int i;
+	ssize_t n;
+
+	while ((n = read(kmsg, line, sizeof(line) - 1)) > 0 ||
+	       (n < 0 && errno == EPIPE)) {
+		if (n < 0)
+			continue;
+		line[n] = '\0';
+		for (i = 0; i < nr && strstr(line, parts[i]); i++)
+			;
+		if (i == nr)
+			return true;
+	}
+	return false;
+}
+
 /* --- the file system ---------------------------------------------------------- */
 
 static long saved_grace, saved_enable, saved_enforce;
@@ -225,6 +310,12 @@ static inline int run(const char *fmt, ...)
 	va_end(ap);
 	status = system(cmd);
 	return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
+}
+
+/* Is this program there? */
+static inline bool have_program(const char *name)
+{
+	return !run("command -v %s >/dev/null", name);
 }
 
 /* Is it free, with nothing on it or what an earlier test left? */
@@ -287,12 +378,6 @@ static inline bool find_device(const char *env, char *dev, size_t size)
 	return false;
 }
 
-static inline int mount_fs(const char *dev, const char *dir, const char *type,
-			   const char *options)
-{
-	return syscall(__NR_mount, dev, dir, type, 0, options) ? -errno : 0;
-}
-
 static inline void unmount_fs(const char *dir)
 {
 	syscall(__NR_umount2, dir, 2 /* MNT_DETACH */);
@@ -326,6 +411,36 @@ static inline bool one_device(void)
 	return !strcmp(test_fs[XFS].dev, test_fs[EXT4].dev);
 }
 
+#define ND_PMEM		"/sys/bus/nd/drivers/nd_pmem/"
+
+/* The bound namespace of libnvdimm that the device is, or an empty name. */
+static inline void find_namespace(enum fs fs, char *name, size_t size)
+{
+	char link[300], path[600];
+	ssize_t n;
+
+	name[0] = '\0';
+	snprintf(path, sizeof(path), "/sys/block/%s/device",
+		 strrchr(test_fs[fs].dev, '/') + 1);
+	n = readlink(path, link, sizeof(link) - 1);
+	if (n < 0)
+		return;
+	link[n] = '\0';
+	snprintf(path, sizeof(path), ND_PMEM "%s", strrchr(link, '/') + 1);
+	if (!access(path, F_OK))
+		snprintf(name, size, "%s", strrchr(link, '/') + 1);
+}
+
+/* Bind it, and wait for the device. */
+static inline int bind_namespace(enum fs fs, const char *name)
+{
+	int ret = write_text(ND_PMEM "bind", name);
+
+	if (!ret && !wait_for(!access(test_fs[fs].dev, F_OK)))
+		ret = -ETIME;
+	return ret;
+}
+
 /* In a FIXTURE_SETUP, or later: make_file() and mnt mean this one from now on. */
 static inline void use_fs(struct __test_metadata *const _metadata, enum fs fs)
 {
@@ -350,6 +465,7 @@ static inline void environment_end(void)
 	set_number(BREAK_ENFORCE, saved_enforce);
 	for (i = 0; i < NR_FS; i++)
 		unmount_fs(test_fs[i].mnt);
+	rmdir(TRACE);
 }
 
 #define environment_skip(...)						\
@@ -619,6 +735,19 @@ static inline int next_signal(siginfo_t *info, long ms)
 	return sig;
 }
 
+static inline void take_lease_by(struct __test_metadata *const _metadata,
+				 struct dax_file *f, bool other, int (*set)(int fd))
+{
+	f->lease_fd = f->fd;
+	if (other)
+		f->lease_fd = open(f->path, O_RDWR | O_CLOEXEC);
+	ASSERT_LE(0, f->lease_fd);
+	ASSERT_EQ(0, set(f->lease_fd)) {
+		TH_LOG("no layout lease: %m");
+	}
+	want_signal(_metadata, f->lease_fd);
+}
+
 /*
  * Take a layout lease for a file, by the descriptor that is mapped or by one of
  * another open file description.
@@ -626,14 +755,23 @@ static inline int next_signal(siginfo_t *info, long ms)
 static inline void take_lease(struct __test_metadata *const _metadata,
 			      struct dax_file *f, bool other)
 {
-	f->lease_fd = f->fd;
-	if (other)
-		f->lease_fd = open(f->path, O_RDWR | O_CLOEXEC);
-	ASSERT_LE(0, f->lease_fd);
-	ASSERT_EQ(0, set_lease(f->lease_fd)) {
-		TH_LOG("no layout lease: %m");
-	}
-	want_signal(_metadata, f->lease_fd);
+	take_lease_by(_metadata, f, other, set_lease);
+}
+
+/* An exclusive one, whose consent is given before. */
+static inline int set_exclusive(int fd)
+{
+	if (fcntl(fd, F_SETSIG, SIGKILL) ||
+	    fcntl(fd, F_SETLEASE, F_LAYOUT | F_EXCLUSIVE))
+		return -errno;
+	/* The consent is latched: recalls come as something else. */
+	return fcntl(fd, F_SETSIG, LEASE_SIGNAL) ? -errno : 0;
+}
+
+static inline void take_exclusive(struct __test_metadata *const _metadata,
+				  struct dax_file *f, bool other)
+{
+	take_lease_by(_metadata, f, other, set_exclusive);
 }
 
 static inline bool breaking(int fd)
@@ -775,6 +913,55 @@ static inline int receive_fds(int sock, int *fds, int nr)
 	return 0;
 }
 
+/* --- page faults that sleep ------------------------------------------------------- */
+
+/* Anonymous memory that faults to user space: whoever touches it sleeps. */
+struct faulting {
+	int fd;
+	char *mem;
+};
+
+/* Map it at @at, in the place of what is there, or anywhere if that is NULL. */
+static inline int map_faulting(struct faulting *u, char *at, size_t len)
+{
+	struct uffdio_api api = { .api = UFFD_API };
+	struct uffdio_register reg = { .mode = UFFDIO_REGISTER_MODE_MISSING };
+
+	u->fd = -1;
+	u->mem = mmap(at, len, PROT_READ | PROT_WRITE,
+		      MAP_PRIVATE | MAP_ANONYMOUS | (at ? MAP_FIXED : 0), -1, 0);
+	if (u->mem == MAP_FAILED)
+		return -errno;
+	u->fd = syscall(__NR_userfaultfd, O_CLOEXEC | O_NONBLOCK);
+	if (u->fd < 0)
+		return -errno;
+	reg.range.start = (uintptr_t)u->mem;
+	reg.range.len = len;
+	if (ioctl(u->fd, UFFDIO_API, &api) ||
+	    ioctl(u->fd, UFFDIO_REGISTER, &reg))
+		return -errno;
+	return 0;
+}
+
+/* Wait until somebody sleeps there. */
+static inline bool is_touched(const struct faulting *u)
+{
+	struct uffd_msg msg = { };
+
+	return wait_for(read(u->fd, &msg, sizeof(msg)) == sizeof(msg)) &&
+	       msg.event == UFFD_EVENT_PAGEFAULT;
+}
+
+/* Let those go on who sleep at this page. */
+static inline int fill_page(const struct faulting *u, void *page)
+{
+	struct uffdio_zeropage zero = {
+		.range = { .start = (uintptr_t)page, .len = PAGE },
+	};
+
+	return ioctl(u->fd, UFFDIO_ZEROPAGE, &zero) ? -errno : 0;
+}
+
 /* --- calls made by another process ------------------------------------------------ */
 
 struct call_result {
@@ -832,6 +1019,41 @@ static inline bool reap(pid_t pid, int *status)
 	if (!ok)
 		tell_stack(pid);
 	return ok;
+}
+
+/* What is a process doing?  A letter, as ps has it; 0 if it has ended. */
+static inline char state_of(pid_t pid)
+{
+	char path[64], text[4096], *state;
+
+	snprintf(path, sizeof(path), "/proc/%d/status", pid);
+	if (read_text(path, text, sizeof(text), sizeof(text)) < 0)
+		return 0;
+	state = strstr(text, "\nState:\t");
+	return !state || strchr("ZX", state[8]) ? 0 : state[8];
+}
+
+/*
+ * Does the process wait, for what does not come?  That is: for a while it is asleep
+ * whenever one looks, though it may get up now and then to look, too.  False if it
+ * comes to its end instead.
+ */
+static inline bool stays_asleep(pid_t pid)
+{
+	long begin = now_ms(), since = begin;
+	char state;
+
+	while (now_ms() - begin < LIMIT * 1000L) {
+		state = state_of(pid);
+		if (!state)
+			return false;
+		if (!strchr("SD", state))
+			since = now_ms();
+		else if (now_ms() - since >= 100 * slowness())
+			return true;
+		usleep(5000);
+	}
+	return false;
 }
 
 static inline void call_start(struct __test_metadata *const _metadata,
@@ -1046,6 +1268,22 @@ static inline int op_swap_boot(const char *path, off_t off, off_t len)
 	return with_file(path, O_RDWR, fd_swap_boot, off, len);
 }
 
+static inline bool have_uring(void)
+{
+	struct io_uring_params params = { };
+	int ring = syscall(__NR_io_uring_setup, 1, &params);
+	bool have = ring >= 0 || errno != ENOSYS;
+
+	close(ring);
+	return have;
+}
+
+#define NEED_URING()							\
+do {									\
+	if (!have_uring())						\
+		SKIP(return, "no io_uring");				\
+} while (0)
+
 /* Punch by a worker of io_uring. */
 static inline int op_uring_punch(const char *path, off_t off, off_t len)
 {
@@ -1149,7 +1387,8 @@ static inline int hold_pages(struct __test_metadata *const _metadata, void *addr
 
 /* --- /proc/<pid>/file_pins -------------------------------------------------------- */
 
-#define PINS_HEADER "ID DEV INODE RANGE PAGES MODE LEASE STATE USER PATH\n"
+#define PINS_HEADER	"ID DEV INODE RANGE PAGES MODE LEASE STATE USER PATH\n"
+#define ALL_HEADER	"ID PID DEV INODE RANGE PAGES MODE LEASE STATE USER PATH\n"
 
 struct pin_line {
 	unsigned long long id, ino, first, last, pages;
@@ -1159,21 +1398,16 @@ struct pin_line {
 
 #define MAX_PINS	256
 
-/* All pins that the report of a process shows, or -errno. */
-static inline int read_pins(pid_t pid, struct pin_line *pins)
+/* The pins in a report; with @pids it is that of all, and says of each whose. */
+static inline int parse_pins(char *text, struct pin_line *pins, int *pids)
 {
-	static char text[256 * KIB];
-	char path[64], *line, *end;
-	ssize_t len;
+	const char *header = pids ? ALL_HEADER : PINS_HEADER;
+	char *line, *end;
 	int n = 0;
 
-	snprintf(path, sizeof(path), "/proc/%d/file_pins", pid);
-	len = read_text(path, text, sizeof(text), sizeof(text));
-	if (len < 0)
-		return len;
-	if (strncmp(text, PINS_HEADER, strlen(PINS_HEADER)))
+	if (strncmp(text, header, strlen(header)))
 		return -EPROTO;
-	for (line = text + strlen(PINS_HEADER); *line; line = end + 1) {
+	for (line = text + strlen(header); *line; line = end + 1) {
 		struct pin_line *p = &pins[n];
 		int used = 0;
 
@@ -1181,14 +1415,35 @@ static inline int read_pins(pid_t pid, struct pin_line *pins)
 		if (!end || n == MAX_PINS)
 			return -EPROTO;
 		*end = '\0';
-		if (sscanf(line, "%llu %u:%u %llu %llu-%llu %llu %7s %15s %15s %127s %511s%n",
-			   &p->id, &p->major, &p->minor, &p->ino, &p->first,
-			   &p->last, &p->pages, p->mode, p->lease, p->state,
-			   p->user, p->path, &used) != 12 || line[used])
+		if (sscanf(line, "%llu%n", &p->id, &used) != 1)
+			return -EPROTO;
+		line += used;
+		if (pids) {
+			if (sscanf(line, "%d%n", &pids[n], &used) != 1)
+				return -EPROTO;
+			line += used;
+		}
+		used = 0;
+		if (sscanf(line, "%u:%u %llu %llu-%llu %llu %7s %15s %15s %127s %511s%n",
+			   &p->major, &p->minor, &p->ino, &p->first, &p->last,
+			   &p->pages, p->mode, p->lease, p->state, p->user,
+			   p->path, &used) != 11 || line[used])
 			return -EPROTO;
 		n++;
 	}
 	return n;
+}
+
+/* All pins that the report of a process shows, or -errno. */
+static inline int read_pins(pid_t pid, struct pin_line *pins)
+{
+	static char text[256 * KIB];
+	char path[64];
+	ssize_t len;
+
+	snprintf(path, sizeof(path), "/proc/%d/file_pins", pid);
+	len = read_text(path, text, sizeof(text), sizeof(text));
+	return len < 0 ? len : parse_pins(text, pins, NULL);
 }
 
 /* How many pins of a process are in @state, or in any if that is NULL? */

@@ -494,6 +494,25 @@ static int op_store_pages(const char *path, off_t off, off_t len)
 	return with_file(path, O_RDWR, fd_store_pages, off, len);
 }
 
+/* Read the file into itself: page faults with the file's lock held. */
+static int fd_read_pages(int fd, off_t off, off_t len)
+{
+	char *p = map_at(NULL, fd, len, PROT_READ | PROT_WRITE, off);
+	off_t at;
+
+	if (p == MAP_FAILED)
+		return -1;
+	for (at = 0; at < len; at += PAGE)
+		if (pread(fd, p + at, 1, off + at) != 1)
+			return -1;
+	return munmap(p, len);
+}
+
+static int op_read_pages(const char *path, off_t off, off_t len)
+{
+	return with_file(path, O_RDWR, fd_read_pages, off, len);
+}
+
 /*
  * Shared blocks are pinned for a moment by registrations that are going to fail.
  * Breaks if whoever writes there meanwhile gets an error, or waits for ever for a
@@ -502,7 +521,9 @@ static int op_store_pages(const char *path, off_t off, off_t len)
 /* Rules: P4 B2 I2 */
 TEST_F(cow, P4_writers_do_not_notice_registrations)
 {
-	static const op_fn ops[] = { op_write_pages, op_store_pages };
+	static const op_fn ops[] = {
+		op_write_pages, op_store_pages, op_read_pages,
+	};
 	long end = now_ms() + 2000;
 	int i, err, refused = 0;
 	struct call c;
@@ -513,9 +534,9 @@ TEST_F(cow, P4_writers_do_not_notice_registrations)
 		return;
 	p = map_at(NULL, self->f.fd, self->f.size, PROT_READ, 0);
 	ASSERT_NE(MAP_FAILED, (void *)p);
-	for (i = 0; now_ms() < end || i < 4; i++) {
+	for (i = 0; now_ms() < end || i < 6; i++) {
 		ASSERT_EQ(0, clone_range(self->f.path, 0, 0, self->clone, 0));
-		start_op(_metadata, &c, ops[i % 2], &self->f, 0, self->f.size);
+		start_op(_metadata, &c, ops[i % 3], &self->f, 0, self->f.size);
 		do {
 			err = reg_error(&self->v, p, self->f.size, ACCESS_RO);
 			if (err == -ENXIO)
@@ -525,7 +546,7 @@ TEST_F(cow, P4_writers_do_not_notice_registrations)
 		} while (!call_done(&c));
 		ASSERT_EQ(0, call_wait(&c));
 		for (at = 0; at < self->f.size; at += PAGE)
-			ASSERT_EQ(7 + i % 2, self->f.map[at]);
+			ASSERT_EQ(i % 3 ? 8 : 7, self->f.map[at]);
 	}
 	TH_LOG("%d rounds, %d registrations refused", i, refused);
 	EXPECT_LT(0, refused);
@@ -574,6 +595,177 @@ TEST_F(cow, B2_reader_cannot_clone_and_dedupe_does_not_break)
 	ASSERT_EQ(0, ibv_dereg_mr(mr));
 	EXPECT_EQ(0, in_child(_metadata, dedupe_in_child, &c));
 	EXPECT_EQ(0, in_child(_metadata, clone_in_child, &c));
+}
+
+/*
+ * A shared block under somebody's short reference, of which the mapping is gone:
+ * read it again, let the reference go, and take the blocks.
+ */
+static void read_under_reference(struct __test_metadata *const _metadata,
+				 struct dax_file *f, const char *clone)
+{
+	static char data[PAGE];
+	size_t at = f->size / 2 + PAGE;
+	int pipe, fd;
+
+	ASSERT_EQ(0, write_pattern(f->fd, 0, f->size, 1));
+	ASSERT_EQ(0, clone_range(f->path, 0, 0, clone, 0));
+	fd = open(clone, O_RDWR | O_CLOEXEC);
+	ASSERT_LE(0, fd);
+	read_faults(f->map, f->size);
+
+	pipe = hold_pages(_metadata, f->map + at, PAGE);
+	ASSERT_EQ(0, madvise(f->map, f->size, MADV_DONTNEED));
+	read_faults(f->map, f->size);
+	ASSERT_EQ((ssize_t)PAGE, read(pipe, data, PAGE));
+	EXPECT_EQ(0, memcmp(data, f->map + at, PAGE));
+	ASSERT_EQ(0, close(pipe));
+
+	EXPECT_EQ(-1, file_differs(f->fd, 0, f->size, 1));
+	EXPECT_EQ(0, ftruncate(f->fd, 0));
+	EXPECT_EQ(-1, file_differs(fd, 0, f->size, 1));
+	EXPECT_EQ(0, ftruncate(fd, 0));
+	ASSERT_EQ(0, close(fd));
+}
+
+/*
+ * Breaks if a fault that only reads replaces the entry of a shared page: the kernel
+ * warns that somebody holds a reference.
+ */
+/* Rules: P9 */
+TEST_F(cow, P9_short_pin_of_a_shared_page)
+{
+	if (can_clone(_metadata, &self->f, self->clone))
+		read_under_reference(_metadata, &self->f, self->clone);
+}
+
+/* --- entries of 2 MiB --------------------------------------------------------------- */
+
+/* ext4 shares no blocks. */
+FIXTURE(huge)
+{
+	struct verbs v;
+	struct dax_file f;
+	char clone[256];
+	char *room, *pages;
+};
+
+FIXTURE_SETUP(huge)
+{
+	VERBS_SETUP(&self->v);
+	use_fs(_metadata, XFS);
+	make_file(_metadata, &self->f, "f", 2 * PMD, PMD_PAGES);
+	snprintf(self->clone, sizeof(self->clone), "%s/clone", mnt);
+	/* The same file where no PMD can map it: faults of single pages. */
+	self->room = mmap(NULL, 4 * PMD, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS,
+			  -1, 0);
+	ASSERT_NE(MAP_FAILED, (void *)self->room);
+	self->pages = (char *)(((uintptr_t)self->room + PMD - 1) & ~(PMD - 1)) +
+		      PAGE;
+	ASSERT_EQ(self->pages, mmap(self->pages, 2 * PMD, PROT_READ | PROT_WRITE,
+				    MAP_SHARED | MAP_FIXED, self->f.fd, 0));
+}
+
+FIXTURE_TEARDOWN_PARENT(huge)
+{
+	environment_clean();
+}
+
+/*
+ * Breaks if faults of pages on shared blocks put entries of pages where there is one
+ * of 2 MiB: whoever waits for that one hangs, and the count of pages is wrong, which
+ * is a BUG when the inode goes.
+ */
+/* Rules: P4 P5 */
+TEST_F(huge, P4_pages_of_a_shared_entry)
+{
+	struct dax_file *f = &self->f;
+	char *page = self->pages + 17 * PAGE;
+	int clone;
+
+	ASSERT_EQ(0, write_pattern(f->fd, 0, f->size, 1));
+	ASSERT_EQ(0, clone_range(f->path, 0, 0, self->clone, 0));
+	clone = open(self->clone, O_RDWR | O_CLOEXEC);
+	ASSERT_LE(0, clone);
+	read_faults(f->map, f->size);
+	ASSERT_TRUE(mapped_by_pmd(f->map));
+	ASSERT_TRUE(mapped_by_pmd(f->map + PMD));
+
+	read_faults(self->pages, f->size);
+	EXPECT_EQ(0, memcmp(self->pages, f->map, f->size));
+	EXPECT_EQ(-1, file_differs(f->fd, 0, f->size, 1));
+
+	/* A page gets a block of its own, in both of the entries. */
+	set_pattern(page, PAGE, 2);
+	set_pattern(page + PMD, PAGE, 3);
+	EXPECT_EQ(0, memcmp(page, f->map + 17 * PAGE, PAGE));
+	EXPECT_EQ(0, memcmp(page + PMD, f->map + PMD + 17 * PAGE, PAGE));
+	EXPECT_EQ(-1, file_differs(f->fd, 0, 17 * PAGE, 1));
+	EXPECT_EQ(-1, file_differs(f->fd, 17 * PAGE, PAGE, 2));
+	EXPECT_EQ(-1, file_differs(f->fd, PMD + 17 * PAGE, PAGE, 3));
+	EXPECT_EQ(-1, file_differs(clone, 0, f->size, 1));
+	EXPECT_EQ(0, fsync(f->fd));
+
+	/* And the inode goes. */
+	ASSERT_EQ(0, munmap(self->room, 4 * PMD));
+	ASSERT_EQ(0, munmap(f->map, f->size));
+	ASSERT_EQ(0, close(f->fd));
+	ASSERT_EQ(0, unlink(f->path));
+	EXPECT_EQ(-1, file_differs(clone, 0, PMD, 1));
+	ASSERT_EQ(0, close(clone));
+}
+
+/* The same for 2 MiB: breaks if the reference is to a folio that is not any more. */
+/* Rules: P9 */
+TEST_F(huge, P9_short_pin_of_a_shared_entry)
+{
+	read_faults(self->f.map, self->f.size);
+	ASSERT_TRUE(mapped_by_pmd(self->f.map));
+	read_under_reference(_metadata, &self->f, self->clone);
+}
+
+/*
+ * An entry was made when all of its blocks were shared, and one of them is not any
+ * more. Breaks if a pin of that one keeps the whole entry, so that nobody can write
+ * to the others as long as it lives.
+ */
+/* Rules: P4 B2 */
+TEST_F(huge, P4_pin_beside_shared_blocks)
+{
+	const off_t at = 17 * PAGE, others = 18 * PAGE;
+	struct dax_file *f = &self->f;
+	static char before[4 * PAGE], after[4 * PAGE];
+	struct ibv_mr *mr;
+	uint64_t block;
+	int clone;
+
+	ASSERT_EQ(0, write_pattern(f->fd, 0, f->size, 1));
+	ASSERT_EQ(0, clone_range(f->path, 0, 0, self->clone, 0));
+	clone = open(self->clone, O_RDWR | O_CLOEXEC);
+	ASSERT_LE(0, clone);
+	ASSERT_EQ((ssize_t)sizeof(before),
+		  pread(clone, before, sizeof(before), others));
+	read_faults(f->map, f->size);
+	ASSERT_TRUE(mapped_by_pmd(f->map));
+	ASSERT_EQ(0, write_pattern(clone, at, PAGE, 2));
+
+	take_lease(_metadata, f, false);
+	ASSERT_REG(mr, &self->v, f->map + at, PAGE, ACCESS_RW);
+	block = block_of(f->fd, at, NULL);
+	EXPECT_EQ(0, other_does(_metadata, op_store_pages, f, others, 2 * PAGE));
+	EXPECT_EQ(0, other_does(_metadata, op_write_pages, f, others + 2 * PAGE,
+				2 * PAGE));
+	EXPECT_EQ(block, block_of(f->fd, at, NULL));
+	EXPECT_EQ(1, count_pins(getpid(), "active"));
+	EXPECT_EQ(-1, next_signal(NULL, 0));
+	EXPECT_EQ(8, f->map[others + PAGE]);
+	EXPECT_EQ(7, f->map[others + 3 * PAGE]);
+	ASSERT_EQ((ssize_t)sizeof(after),
+		  pread(clone, after, sizeof(after), others));
+	EXPECT_EQ(0, memcmp(before, after, sizeof(after)));
+	EXPECT_EQ(-1, file_differs(clone, at, PAGE, 2));
+	ASSERT_EQ(0, ibv_dereg_mr(mr));
+	ASSERT_EQ(0, close(clone));
 }
 
 LAYOUT_LEASE_TEST_MAIN

@@ -3,7 +3,6 @@
  * A pin never outlives its lease: giving it back (L5), the end of the open file
  * description (L6), and sharing it (L7).
  */
-#include <linux/userfaultfd.h>
 
 #include "verbs_util.h"
 
@@ -359,8 +358,7 @@ FIXTURE_SETUP(process)
 
 	use_fs(_metadata, variant->fs);
 	/* Opened here and used by the children, but without any memory. */
-	if (!verbs_find(&self->v))
-		SKIP(return, "no RDMA device");
+	NEED_VERBS(&self->v);
 	set_grace(GRACE_LONG);
 	make_file(_metadata, &f, "f", 256 * KIB, BASE_PAGES);
 	munmap(f.map, f.size);
@@ -514,11 +512,9 @@ TEST_F(process, L7_lease_and_context_passed_on)
 /* Registers over a file and memory that nobody ever fills. */
 static int register_asleep(const void *arg)
 {
-	struct uffdio_api api = { .api = UFFD_API };
-	struct uffdio_register range = { .mode = UFFDIO_REGISTER_MODE_MISSING };
+	struct faulting behind;
 	struct dax_file f;
 	struct verbs v;
-	int uffd;
 
 	f.fd = open(arg, O_RDWR);
 	f.map = mmap(NULL, 64 * KIB + PAGE, PROT_READ | PROT_WRITE,
@@ -528,11 +524,7 @@ static int register_asleep(const void *arg)
 	    MAP_FAILED)
 		return -errno;
 	v.pd = ibv_alloc_pd(v.ctx);
-	uffd = syscall(__NR_userfaultfd, O_CLOEXEC | O_NONBLOCK);
-	range.range.start = (uintptr_t)f.map + 64 * KIB;
-	range.range.len = PAGE;
-	if (!v.pd || ioctl(uffd, UFFDIO_API, &api) ||
-	    ioctl(uffd, UFFDIO_REGISTER, &range))
+	if (!v.pd || map_faulting(&behind, f.map + 64 * KIB, PAGE))
 		return -errno;
 	ibv_reg_mr(v.pd, f.map, 64 * KIB + PAGE, ACCESS_RW);
 	return -EPROTO;

@@ -563,13 +563,11 @@ TEST_F(still, I2_short_term_references_are_waited_for)
 
 	held = hold_pages(_metadata, self->f.map + 3 * UNIT, PAGE);
 	start_op(_metadata, &c, op_punch, &self->f, 3 * UNIT, UNIT);
-	usleep(300000);
-	EXPECT_FALSE(call_done(&c));
+	EXPECT_TRUE(stays_asleep(c.pid));
 	EXPECT_TRUE(call_kill(&c));
 
 	start_op(_metadata, &c, op_truncate, &self->f, 3 * UNIT, UNIT);
-	usleep(300000);
-	EXPECT_FALSE(call_done(&c));
+	EXPECT_TRUE(stays_asleep(c.pid));
 	ASSERT_EQ((ssize_t)PAGE, read(held, page, PAGE));
 	close(held);
 	EXPECT_EQ(0, call_wait(&c));

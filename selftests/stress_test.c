@@ -182,8 +182,7 @@ TEST_F(stress, I2_everything_at_once)
 	struct verbs v;
 	int status;
 
-	if (!verbs_find(&v))
-		SKIP(return, "no RDMA device");
+	NEED_VERBS(&v);
 	ibv_close_device(v.ctx);
 	TH_LOG("seed %u", seed);
 	/* Workers have open files of their own. */
@@ -236,11 +235,14 @@ FIXTURE_SETUP(nth)
 {
 	use_fs(_metadata, variant->fs);
 	VERBS_SETUP(&self->v);
-	self->nth = open("/proc/thread-self/fail-nth", O_RDWR | O_CLOEXEC);
-	if (self->nth < 0 ||
-	    write_text(FAULTS "failslab/ignore-gfp-wait", "N") ||
-	    write_text(FAULTS "fail_page_alloc/ignore-gfp-wait", "N"))
+	if (access("/proc/thread-self/fail-nth", F_OK) ||
+	    access(FAULTS "failslab", F_OK) ||
+	    access(FAULTS "fail_page_alloc", F_OK))
 		SKIP(return, "the kernel cannot fail allocations on demand");
+	self->nth = open("/proc/thread-self/fail-nth", O_RDWR | O_CLOEXEC);
+	ASSERT_LE(0, self->nth);
+	ASSERT_EQ(0, write_text(FAULTS "failslab/ignore-gfp-wait", "N"));
+	ASSERT_EQ(0, write_text(FAULTS "fail_page_alloc/ignore-gfp-wait", "N"));
 	write_text(FAULTS "failslab/verbose", "0");
 	write_text(FAULTS "fail_page_alloc/verbose", "0");
 	set_grace(1);

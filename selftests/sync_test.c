@@ -11,10 +11,6 @@
 #define MAP_SYNC	0x80000
 #endif
 
-#define TRACING		"/sys/kernel/tracing"
-#define BUFFER		TRACING "/instances/layout_lease"
-#define EVENT		BUFFER "/events/fs_dax/dax_writeback_one/enable"
-
 #define MAX_PAGES	(2 * PMD / PAGE)
 
 /* The pinned part of the file: 16 pages of the first PMD. */
@@ -26,32 +22,7 @@
 
 static char trace_text[MIB];
 
-static bool trace_begin(void)
-{
-	struct stat st;
-
-	if (stat(TRACING "/instances", &st) &&
-	    syscall(__NR_mount, "tracefs", TRACING, "tracefs", 0, NULL))
-		return false;
-	if (mkdir(BUFFER, 0700) && errno != EEXIST)
-		return false;
-	return !write_text(EVENT, "1");
-}
-
-/* Once for all tests, as events come and go by patching the running kernel. */
-static void __attribute__((destructor)) trace_end(void)
-{
-	if (main_pid && getpid() == main_pid)
-		rmdir(BUFFER);
-}
-
-static int trace_clear(void)
-{
-	int fd = open(BUFFER "/trace", O_WRONLY | O_TRUNC | O_CLOEXEC);
-
-	close(fd);
-	return fd;
-}
+#define EVENT		"fs_dax/dax_writeback_one"
 
 /*
  * How often has each page of the file been flushed since trace_clear()?  The sum,
@@ -65,7 +36,7 @@ static long trace_count(int fd, int *times)
 
 	memset(times, 0, MAX_PAGES * sizeof(*times));
 	if (fstat(fd, &st) ||
-	    read_text(BUFFER "/trace", trace_text, sizeof(trace_text),
+	    read_text(TRACE "/trace", trace_text, sizeof(trace_text),
 		      64 * KIB) < 0)
 		return -1;
 	for (line = trace_text; line; line = next) {
@@ -109,8 +80,7 @@ ADD_FS_PAGES_VARIANTS(sync, );
 FIXTURE_SETUP(sync)
 {
 	VERBS_SETUP(&self->v);
-	if (!trace_begin())
-		SKIP(return, "no fs_dax tracepoints");
+	TRACE_BEGIN(EVENT);
 	use_fs(_metadata, variant->fs);
 	pair_begin(_metadata, &self->v, &self->p);
 	make_file(_metadata, &self->f, "f",
@@ -157,7 +127,7 @@ static int flush_how(struct dax_file *f, enum how how)
 /* Flush, and count: self->times, and the sum. */
 #define flush(how)							\
 ({									\
-	ASSERT_LE(0, trace_clear());					\
+	ASSERT_EQ(0, trace_clear());					\
 	ASSERT_EQ(0, flush_how(&self->f, how));				\
 	trace_count(self->f.fd, self->times);				\
 })
@@ -184,14 +154,22 @@ static long not_flushed(const int *times, size_t off, size_t len)
 #define pin_part(access)						\
 	ASSERT_REG(self->mr, &self->v, self->f.map + PIN_OFF, PIN_LEN, access)
 
+/* Time stamps are as coarse as the timer tick: what comes later shall differ. */
+static bool clock_is_past(const struct timespec *stamp)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_REALTIME_COARSE, &now);
+	return now.tv_sec > stamp->tv_sec ||
+	       (now.tv_sec == stamp->tv_sec && now.tv_nsec > stamp->tv_nsec);
+}
+
 static bool times_moved(int fd, struct stat *st)
 {
 	struct stat old = *st;
 
-	/* Time stamps are as coarse as the timer tick. */
-	if (fstat(fd, st))
+	if (fstat(fd, st) || !wait_for(clock_is_past(&st->st_ctim)))
 		return false;
-	usleep(50000);
 	return (st->st_mtim.tv_sec != old.st_mtim.tv_sec ||
 		st->st_mtim.tv_nsec != old.st_mtim.tv_nsec) &&
 	       (st->st_ctim.tv_sec != old.st_ctim.tv_sec ||
@@ -236,7 +214,7 @@ TEST_F(sync, P5_flush_of_a_range)
 	pin_part(ACCESS_RW);
 	flush(FSYNC);
 
-	ASSERT_LE(0, trace_clear());
+	ASSERT_EQ(0, trace_clear());
 	ASSERT_EQ(0, msync(self->f.map + PIN_OFF + PAGE, PAGE, MS_SYNC));
 	EXPECT_EQ(entry, trace_count(self->f.fd, self->times));
 	EXPECT_FLUSHED(PIN_OFF + PAGE, PAGE);
@@ -244,7 +222,7 @@ TEST_F(sync, P5_flush_of_a_range)
 	/* In a PMD, everything is near. */
 	if (variant->pages == PMD_PAGES)
 		return;
-	ASSERT_LE(0, trace_clear());
+	ASSERT_EQ(0, trace_clear());
 	ASSERT_EQ(0, msync(self->f.map, PIN_OFF, MS_SYNC));
 	ASSERT_EQ(0, msync(self->f.map + PIN_OFF + PIN_LEN, PAGE, MS_SYNC));
 	EXPECT_EQ(0, trace_count(self->f.fd, self->times));
@@ -376,7 +354,7 @@ TEST_F(sync, P5_punch_in_a_pin)
 	flush(FSYNC);
 	device_writes(1);
 	set_grace(1);
-	ASSERT_LE(0, trace_clear());
+	ASSERT_EQ(0, trace_clear());
 	EXPECT_EQ(0, other_does(_metadata, op_punch, &self->f, PIN_OFF + PAGE,
 				PAGE));
 	ASSERT_EQ(0, fsync(self->f.fd));
@@ -452,7 +430,7 @@ TEST_F(sync, P5_operation_elsewhere_keeps_dirty_data)
 			self->f.map[0] = 1;
 			device_writes(i);
 
-			ASSERT_LE(0, trace_clear());
+			ASSERT_EQ(0, trace_clear());
 			ASSERT_EQ(0, other_does(_metadata, op[i].fn, &self->f,
 						off, op[i].len));
 			ASSERT_EQ(0, fsync(self->f.fd));
@@ -535,8 +513,7 @@ FIXTURE(redirect)
 
 FIXTURE_SETUP(redirect)
 {
-	if (!trace_begin())
-		SKIP(return, "no fs_dax tracepoints");
+	TRACE_BEGIN(EVENT);
 	use_fs(_metadata, XFS);
 	make_file(_metadata, &self->f, "f", 2 * PMD, PMD_PAGES);
 }
@@ -570,7 +547,7 @@ TEST_F(redirect, P5_redirected_write_keeps_dirty_data)
 	ASSERT_TRUE(mapped_by_pmd(self->f.map));
 	/* Reserves as much as it can. */
 	ASSERT_EQ(1, pwrite(self->f.fd, &byte, 1, PMD));
-	ASSERT_LE(0, trace_clear());
+	ASSERT_EQ(0, trace_clear());
 	ASSERT_EQ(1, pwrite(self->f.fd, &byte, 1, 0));
 	ASSERT_EQ(0, fsync(self->f.fd));
 	trace_count(self->f.fd, self->times);

@@ -63,22 +63,28 @@ struct pair {
 	struct rdma_cm_id *id[3];
 };
 
-/* The device to be tested: false if there is none. */
+/*
+ * The device to be tested: false if there is none.  Who names one that is not there
+ * gets no other.
+ */
 static inline bool verbs_find(struct verbs *v)
 {
 	const char *named = getenv("LAYOUT_LEASE_RDMA");
 	const char *kind = rdma_now == SIW ? "siw" : "rxe";
 	size_t len = strlen(kind);
 	struct ibv_device **list = ibv_get_device_list(NULL);
+	bool use_named = named && rdma_now == ANY_RDMA;
 	int i;
 
 	v->ctx = NULL;
-	/* One that is named need not have the name of its kind. */
+	/* It need not have the name of its kind. */
 	for (i = 0; list && list[i] && named; i++)
 		if (!strcmp(ibv_get_device_name(list[i]), named) &&
-		    (rdma_now == ANY_RDMA || (rdma_now == SIW) ==
-		     (list[i]->transport_type == IBV_TRANSPORT_IWARP)))
-			kind = named, len = strlen(named) + 1;
+		    (rdma_now == SIW) ==
+		     (list[i]->transport_type == IBV_TRANSPORT_IWARP))
+			use_named = true;
+	if (use_named)
+		kind = named, len = strlen(named) + 1;
 	for (i = 0; list && list[i] && !v->ctx; i++)
 		if (!strncmp(ibv_get_device_name(list[i]), kind, len))
 			v->ctx = ibv_open_device(list[i]);
@@ -141,11 +147,28 @@ static inline void verbs_begin(struct __test_metadata *const _metadata,
 	ASSERT_NE(NULL, v->buf_mr);
 }
 
+/* Has it on-demand paging? */
+static inline bool can_fault(const struct verbs *v)
+{
+	struct ibv_device_attr_ex attr;
+
+	return !ibv_query_device_ex(v->ctx, NULL, &attr) &&
+	       (attr.odp_caps.general_caps & IBV_ODP_SUPPORT);
+}
+
+/* Open it, or skip the test. */
+#define NEED_VERBS(v)							\
+do {									\
+	if (!verbs_find(v)) {						\
+		ASSERT_EQ(NULL, getenv("LAYOUT_LEASE_RDMA"));		\
+		SKIP(return, "no RDMA device");				\
+	}								\
+} while (0)
+
 /* In a FIXTURE_SETUP. */
 #define VERBS_SETUP(v)							\
 do {									\
-	if (!verbs_find(v))						\
-		SKIP(return, "no RDMA device");				\
+	NEED_VERBS(v);							\
 	verbs_begin(_metadata, v);					\
 } while (0)
 

@@ -25,7 +25,7 @@ function human(size)
 function row(panel, series, label, x, a, b, a_name, b_name,	r)
 {
 	r = ratio(a, b)
-	printf "%-16s %10s %16.1f %16.1f %8.4f\n", series, label, b, a, r >table
+	printf "%-17s %10s %16.1f %16.1f %8.4f\n", series, label, b, a, r >table
 	printf "%s\n    {\"what\": \"%s\", \"size\": %.0f, \"%s\": %.2f, \"%s\": %.2f, \"ratio\": %.5f}",
 		comma, series, x, b_name, b, a_name, a, r >json
 	comma = ","
@@ -38,7 +38,7 @@ function row(panel, series, label, x, a, b, a_name, b_name,	r)
 
 function section(title, key, a_name, b_name)
 {
-	printf "%s%s\n%-16s %10s %16s %16s %8s\n", (n_sections++ ? "\n" : ""), title,
+	printf "%s%s\n%-17s %10s %16s %16s %8s\n", (n_sections++ ? "\n" : ""), title,
 		"", "", b_name, a_name, "ratio" >table
 	printf "%s\n  \"%s\": [", (n_sections == 1 ? "{" : "\n  ],"), key >json
 	comma = ""
@@ -160,7 +160,19 @@ END {
 			row(n_sections, kinds[k], now[i], now[i],
 				value["patched", kinds[k], now[i]],
 				value["patched", "dereg", now[i]], "revoke", "dereg")
-	print "\n  ]\n}" >json
+	section("The report: instructions per line at that many pins / at 1000", "report",
+		"line", "line_at_1000")
+	split("report report-of-process", kinds)
+	for (k = 1; k <= 2; k++)
+		for (i = 1; i <= list(kinds[k]); i++)
+			row(n_sections, kinds[k], now[i], now[i],
+				value["patched", kinds[k], now[i]],
+				value["patched", kinds[k], 1000], "line", "line_at_1000")
+	list("bytes-of-pin")
+	bytes = value["patched", "bytes-of-pin", now[1]]
+	printf "\nKernel memory of a pin, with its place in the table by number: %.1f bytes\n",
+		bytes >table
+	printf "\n  ],\n  \"bytes_of_pin\": %.1f\n}\n", bytes >json
 
 	split("#1b6ca8 #c0392b #1e8449 #7d3c98 #b9770e #34495e", colors)
 	height = 190

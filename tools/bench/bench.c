@@ -2,15 +2,16 @@
 /*
  * bench - what pins cost, in guest instructions
  *
- *   bench DEVICE [packets] [reg NAME FILE LEN]... [revoke FILE]
+ *   bench DEVICE [packets] [reg NAME FILE LEN]... [revoke FILE] [report FILE]
  *
  * Runs in a guest whose clock advances by a nanosecond with each instruction
  * (QEMU's icount, one CPU).  So the CPU time that a thread takes is the number of
  * its instructions, on any machine.  What is counted is the CPU time of all threads
  * together, the kernel's own as well; a CPU with nothing to do does not count.
  *
- * Each result is a line: "value" WHAT SIZE VALUE, with the median of some rounds.
- * What this kernel cannot do is left out, with a line "no" that says why.
+ * Each result is a line: "value" WHAT SIZE VALUE, with the median of some rounds, in
+ * instructions but for "bytes-of-pin".  What this kernel cannot do is left out, with a
+ * line "no" that says why.
  */
 #define _GNU_SOURCE
 #include <dirent.h>
@@ -139,7 +140,7 @@ static void result(const char *what, size_t size, double *v, int n)
 	double m = median(v, n);
 
 	printf("value %s %zu %.2f\n", what, size, m);
-	fprintf(stderr, "   %-16s %10zu: %14.1f instructions (%d rounds, %.1f to %.1f)\n",
+	fprintf(stderr, "   %-17s %10zu: %14.1f (%d rounds, %.1f to %.1f)\n",
 		what, size, m, n, v[0], v[n - 1]);
 	fflush(stdout);
 }
@@ -604,12 +605,125 @@ static void revokes_of(const char *path)
 	}
 }
 
+/* --- the report ------------------------------------------------------------------- */
+
+#define FEW_PINS	1000
+#define MANY_PINS	1000000
+
+/* Memory of two slab caches: the records, and the table of pins by number. */
+static double slab_bytes(void)
+{
+	static const char * const caches[] = { "leased_pin", "radix_tree_node" };
+	FILE *f = fopen("/proc/slabinfo", "r");
+	unsigned long per_slab, slabs;
+	double bytes = 0;
+	char line[512], name[64];
+	unsigned int i;
+
+	if (!f)
+		die("/proc/slabinfo");
+	while (fgets(line, sizeof(line), f)) {
+		if (sscanf(line, "%63s %*u %*u %*u %*u %lu : tunables %*u %*u %*u : slabdata %*u %lu",
+			   name, &per_slab, &slabs) != 3)
+			continue;
+		for (i = 0; i < sizeof(caches) / sizeof(*caches); i++)
+			if (!strcmp(name, caches[i]))
+				bytes += (double)slabs * per_slab * PAGE;
+	}
+	fclose(f);
+	return bytes;
+}
+
+/* Returns the number of lines, its header not counted. */
+static unsigned long read_lines(const char *path)
+{
+	static char buf[64 * KIB];
+	int fd = open(path, O_RDONLY);
+	unsigned long lines = 0;
+	ssize_t n;
+	char *p;
+
+	if (fd < 0)
+		die("%s", path);
+	while ((n = read(fd, buf, sizeof(buf))) > 0)
+		for (p = buf; (p = memchr(p, '\n', buf + n - p)); p++)
+			lines++;
+	if (n < 0 || !lines)
+		die("reading %s", path);
+	close(fd);
+	return lines - 1;
+}
+
+static void report(const char *what, const char *path, unsigned long pins)
+{
+	int rounds = pins > FEW_PINS ? 3 : ROUNDS, i;
+	double v[ROUNDS];
+
+	for (i = -1; i < rounds; i++) {
+		unsigned long lines;
+
+		count_begin();
+		lines = read_lines(path);
+		if (i >= 0)
+			v[i] = count_end() / pins;
+		if (lines != pins)
+			die("%lu lines in %s, not %lu", lines, path, pins);
+	}
+	result(what, pins, v, rounds);
+}
+
+/*
+ * What a line of the report costs, and a pin.  A pin is a range of a file in one
+ * mapping: FEW_PINS mappings of a page each, in an order in which none can join its
+ * neighbour, make so many pins of each region.
+ */
+static void reports_of(const char *path)
+{
+	int fd = open(path, O_RDWR | O_CREAT, 0666);
+	char *p = map(-1, FEW_PINS * PAGE);
+	unsigned long pins;
+	double bytes;
+	int i;
+
+	if (fd < 0 || ftruncate(fd, FEW_PINS * PAGE) ||
+	    posix_fallocate(fd, 0, FEW_PINS * PAGE))
+		die("%s", path);
+	if (!lease(fd)) {
+		skipped("report", "no layout lease");
+		return;
+	}
+	for (i = 0; i < FEW_PINS; i++) {
+		if (mmap(p + i * PAGE, PAGE, PROT_READ | PROT_WRITE,
+			 MAP_SHARED | MAP_FIXED, fd,
+			 (FEW_PINS - 1 - i) * PAGE) == MAP_FAILED)
+			die("mapping %d", i);
+		touch(p + i * PAGE);
+	}
+	bytes = slab_bytes();
+	for (pins = 0; pins < MANY_PINS; pins += FEW_PINS) {
+		if (pins % (MANY_PINS / 10) == 0)
+			fprintf(stderr, "   ... %lu of %d pins\n", pins, MANY_PINS);
+		if (pins == FEW_PINS) {
+			report("report", "/proc/file_pins", pins);
+			report("report-of-process", "/proc/self/file_pins", pins);
+		}
+		mr[pins / FEW_PINS] = ibv_reg_mr(pd, p, FEW_PINS * PAGE, ACCESS);
+		if (!mr[pins / FEW_PINS])
+			die("region %lu", pins / FEW_PINS);
+	}
+	bytes = (slab_bytes() - bytes) / pins;
+	result("bytes-of-pin", pins, &bytes, 1);
+	report("report", "/proc/file_pins", pins);
+	report("report-of-process", "/proc/self/file_pins", pins);
+	dereg_all(pins / FEW_PINS);
+}
+
 int main(int argc, char **argv)
 {
 	int i;
 
 	if (argc < 2)
-		die("usage: bench DEVICE [packets] [reg NAME FILE LEN]... [revoke FILE]");
+		die("usage: bench DEVICE [packets] [reg NAME FILE LEN]... [revoke FILE] [report FILE]");
 	open_device(argv[1]);
 	mlockall(MCL_CURRENT);
 	for (i = 2; i < argc; i++) {
@@ -620,6 +734,8 @@ int main(int argc, char **argv)
 			i += 3;
 		} else if (!strcmp(argv[i], "revoke") && i + 1 < argc) {
 			revokes_of(argv[++i]);
+		} else if (!strcmp(argv[i], "report") && i + 1 < argc) {
+			reports_of(argv[++i]);
 		} else {
 			die("what is \"%s\"?", argv[i]);
 		}

@@ -55,4 +55,6 @@ echo "== revoke"
 fresh xfs -f
 rm $mnt/f
 run revoke $mnt/f
+echo "== the report"
+run report $mnt/pins
 umount $mnt

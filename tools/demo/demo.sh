@@ -19,167 +19,15 @@ export LC_ALL=C.UTF-8
 PATH=$LEASE_BUILD:$PATH
 dev=rxe0
 grace=5			# seconds: long enough to look, short enough to wait
-mnt=/mnt/p
-tmp=$(mktemp -d /tmp/demo.XXXXXX) || exit 1
-mkfifo "$tmp/never" || exit 1
-started=()		# our background processes
-current='the start'	# the step that runs
-status=0		# of the last command shown
-
-# --- telling --------------------------------------------------------------------
-
-step()
-{
-	current=$1
-	touch "$tmp/step"
-	printf '\n== %s\n' "$1"
-}
-
-# Each argument is a line.
-say()
-{
-	printf '\n'
-	printf '%s\n' "$@"
-}
-
-# A command as a person would type it, then what it says. The output is also in
-# $tmp/out for checks, and the status in $status.
-show()
-{
-	printf '\n$ %s\n' "$1"
-	eval "$1" >"$tmp/out" 2>&1
-	status=$?
-	[ ! -s "$tmp/out" ] || printf '%s\n' "$(<"$tmp/out")"
-}
-
-# The same in the background, with output to $tmp/$1. Sets $pid.
-show_bg()
-{
-	local log=$tmp/$1
-
-	printf '\n$ %s &\n' "$2"
-	: >"$log"
-	eval "exec $2" >"$log" 2>&1 </dev/null &
-	pid=$!
-	started+=("$pid")
-}
-
-# What a background command has said, empty lines left out.
-tell()
-{
-	printf '\n[ %s says: ]\n' "$2"
-	grep -v -e '^[[:space:]]*$' "$tmp/$1"
-}
-
-diagnose()
-{
-	local log pid
-
-	printf '\n--- what there was to see -----------------------------------\n'
-	for log in "$tmp"/*.log "$tmp/out"; do
-		# of this step
-		[ -s "$log" ] && [ ! "$log" -ot "$tmp/step" ] || continue
-		printf -- '--- %s\n' "${log##*/}"
-		tail -n 25 "$log"
-	done
-	for pid in "${started[@]}"; do
-		[ -d "/proc/$pid" ] || continue
-		printf -- '--- process %s: %s\n' "$pid" \
-			"$(tr '\0' ' ' <"/proc/$pid/cmdline")"
-		grep '^State:' "/proc/$pid/status"
-		cat "/proc/$pid/file_pins" 2>&1
-	done
-	printf -- '--- /proc/locks\n'
-	cat /proc/locks
-	printf -- '--- the end of the kernel log\n'
-	dmesg | tail -n 20
-	printf -- '--------------------------------------------------------------\n'
-}
-
-fail()
-{
-	printf '\n   NOT SO: %s\n' "$1"
-	diagnose
-	printf '\ndemo: FAILED in step %s\n' "$current"
-	exit 1
-}
-
-# check "what is claimed" command...
-check()
-{
-	local claim=$1
-
-	shift
-	"$@" || fail "$claim"
-	printf '   ok: %s\n' "$claim"
-}
-
-clean_up()
-{
-	local pid
-
-	for pid in "${started[@]}"; do
-		kill -CONT "$pid"
-		kill "$pid"
-	done 2>/dev/null
-	wait
-	umount "$mnt" && rmdir "$mnt"
-	rm -rf "$tmp"
-} 2>/dev/null
-trap clean_up EXIT
+demo=demo
+# shellcheck source=tools/demo/lib.sh
+. "$(dirname -- "$0")/lib.sh"
 
 # --- looking --------------------------------------------------------------------
-
-# wait_for SECONDS command...: until it succeeds; every wait has an end
-wait_for()
-{
-	local end=$((SECONDS + $1))
-
-	shift
-	until "$@"; do
-		[ $SECONDS -lt $end ] || return 1
-		nap
-	done
-	return 0
-}
 
 listening()
 {
 	[ -n "$(ss -Hltn "sport = :$1")" ]
-}
-
-# The checks that run beside the traffic start no process: under an emulator with
-# two busy processors each would take the better part of a second.
-nap()
-{
-	read -r -t 0.1 _ <>"$tmp/never"
-}
-
-gone()
-{
-	local word
-
-	[ -d "/proc/$1" ] || return 0
-	while read -r -a word; do
-		[ "${word[0]}" != State: ] || [ "${word[1]}" = Z ] || return 1
-	done <"/proc/$1/status"
-	return 0
-} 2>/dev/null
-
-# The exit status of a background process, which must end within $2 seconds.
-status_of()
-{
-	wait_for "$2" gone "$1" || return 99
-	wait "$1"
-}
-
-# says LOG REGEX: somewhere in what a command has said
-says()
-{
-	local text
-
-	text=$(<"$tmp/$1")
-	[[ $text =~ $2 ]]
 }
 
 # pins PID FILE STATE: the process's report names its region over FILE, in this state
@@ -265,15 +113,8 @@ start_pair()	# name, port
 # --- what we need --------------------------------------------------------------------
 
 step 'setup'
-for tool in ib_write_bw leaserun leased-server leased-client mkfs.xfs filefrag \
-	    rdma ss xfs_io; do
-	command -v "$tool" >"$tmp/out" || fail "$tool can be found"
-done
-netdev=$(rdma link show "$dev/1" | sed -n 's/.* netdev \([^ ]*\).*/\1/p')
-addr=$(ip -4 -o addr show dev "$netdev" | awk '{ sub("/.*", "", $4); print $4; exit }')
-[ -n "$addr" ] || fail "$dev has an IPv4 address"
-pmem=$(grep -l -x 1 /sys/block/pmem*/queue/dax | head -n 1 | cut -d / -f 4)
-[ -b "/dev/$pmem" ] || fail 'there is a /dev/pmem that can do DAX'
+needs ib_write_bw leaserun leased-server leased-client lspins mkfs.xfs filefrag rdma \
+	ss xfs_io
 
 say "A file system in memory that is its own storage, and a file of 8 MiB with real" \
     "blocks. fs.lease-break-time is the grace: how long a holder may take to answer."
@@ -335,6 +176,11 @@ show "cat /proc/$first/file_pins /proc/$second/file_pins"
 check 'the report names file, state, and memory region' \
 	pins "$first" $mnt/f active
 check 'of both' pins "$second" $mnt/f active
+show "lspins $mnt/f"
+check 'lspins knows who they are' [ $status = 0 ]
+for pid in $first $second; do
+	check "process $pid" says out " $pid ib_write_bw +$pid .* active +rdma:$dev:mr:[0-9]+ +$mnt/f"
+done
 show "grep LAYOUT /proc/locks"
 check 'the leases are among the locks' [ "$(grep -c LAYOUT "$tmp/out")" = 2 ]
 

@@ -4,7 +4,9 @@
 # check.sh [base|debug] [TEST...]: builds selftests/ inside build/tree, as a
 # maintainer would, and runs them (or those named) in a guest. The last line is
 # "N passed, N failed, N skipped"; anything but passes and skips is a failure of
-# the run, and so is no test at all, or a rule without one (matrix.sh).
+# the run, and so is no test at all, or a rule without one (matrix.sh). All of the
+# tests on the plain kernel: also those that the features of siw allow, on siw.
+# TEST is a program, or program@device.
 #
 # Environment: DURATION: seconds for canary_test, all of its variants together;
 # LAYOUT_LEASE_RDMA: the RDMA device to be tested; GUESTS, TIMEOUT, TEST_TIMEOUT.
@@ -53,20 +55,30 @@ unlock
 # --- choose ----------------------------------------------------------------------
 tests=''
 for t; do
-	echo "$all" | grep -qx "$t" ||
+	echo "$all" | grep -qx "${t%@*}" ||
 		die "no test is called $t; there are: $(echo "$all" | tr '\n' ' ')"
 	tests="$tests $t"
 done
 some=$tests
 [ -n "$tests" ] || tests=$(echo "$all" | tr '\n' ' ')
+# Those without RDMA, and those with variants for siw, have been there once.
+if [ -z "$some" ] && [ "$kind" = base ] && [ -z "${LAYOUT_LEASE_RDMA:-}" ]; then
+	tests="$tests $(echo "$all" |
+		grep -vxE '(lease|uring|iwarp|revoke|canary)_test' | sed 's/$/@siw0/' |
+		tr '\n' ' ')"
+fi
 
 # --- run ---------------------------------------------------------------------------
 # A guest hardly uses more than one core: two guests share the programs, every
-# other one each. They take about the same time now.
+# other one each. On the debug kernel they wait longer, for grace periods to end, and
+# the tests have more patience: three, if there is memory (of 4 GB each).
 guests=${GUESTS:-}
 if [ -z "$guests" ]; then
 	guests=1
 	[ "$(nproc)" -lt 2 ] || guests=2
+	[ "$guests" -eq 1 ] || [ "$kind" != debug ] ||
+		[ "$(awk '/^MemAvailable:/ { print int($2 / 1048576) }' /proc/meminfo)" -lt 12 ] ||
+		guests=3
 fi
 # shellcheck disable=SC2086 # a list
 set -- $tests
@@ -117,7 +129,7 @@ if [ -z "$some" ] && [ "$kind" = base ]; then
 	{
 		make -s -C "$top/tools" O="$O" HDR="$out/usr/include" all check
 		sh "$top/tools/harness/guest.sh" --kernel "$out/arch/x86/boot/bzImage" \
-			--name check-tools --timeout 300 \
+			--name check-tools --timeout 600 \
 			-- env LEASE_BUILD="$O" sh "$top/tools/tests/lspins-guest.sh" ||
 			echo "not ok lspins in the guest: status $?"
 	} >"$tools_log" 2>&1 </dev/null
@@ -140,7 +152,7 @@ for g in $(seq "$guests"); do
 		skipped=$((skipped + $4))
 		failures="$failures$(echo "$result" | sed 1d | sed 's/^/failed: /')
 "
-		awk -v prog="$t" '/^(not )?ok [0-9]+/ && !/# *SKIP/ {
+		awk -v prog="${t%@*}" '/^(not )?ok [0-9]+/ && !/# *SKIP/ {
 			sub(/^(not )?ok [0-9]+ *(- )?/, "")
 			n = split($1, part, ".")
 			print prog, part[1] "." part[n]
@@ -162,7 +174,7 @@ $cause
 "
 done
 if [ -n "$tools_log" ]; then
-	passed=$((passed + $(grep -c '^ok ' "$tools_log")))
+	passed=$((passed + $(grep '^ok ' "$tools_log" | grep -vc ' # SKIP')))
 	n=$(grep -c '^not ok ' "$tools_log")
 	# it ends with the numbers of the guest's
 	if [ "$(grep -cE '^[0-9]+ passed, ' "$tools_log")" -ne 2 ]; then
@@ -171,8 +183,14 @@ if [ -n "$tools_log" ]; then
 "
 	fi
 	failed=$((failed + n))
+	skipped=$((skipped + $(grep -c '^ok .* # SKIP' "$tools_log")))
 	failures="$failures$(sed -n 's/^not ok /failed: tools: /p' "$tools_log")
 "
+	awk '/^# tests: / { prog = $3 }
+		prog && /^(not )?ok [0-9]+ / && !/# *SKIP/ {
+			sub(/^(not )?ok [0-9]+ /, "")
+			print prog, $0
+		}' "$tools_log" >>"$run/ran"
 fi
 # Which rules have been tested? A test whose variants were all skipped tells nothing.
 if [ -z "$some" ]; then

@@ -73,11 +73,14 @@ am()
 	return 1
 }
 
-# The whole range as patches into DIR, the same bytes whoever does it.
+# The whole range as patches into DIR, the same bytes whoever does it. Blank lines of
+# context are blank, or checkpatch, which takes files of a git tree for sources, finds
+# trailing whitespace in the patches of this repository.
 # format_patches TREE RANGE DIR
 format_patches()
 {
 	pgit -C "$1" -c core.abbrev=12 -c diff.algorithm=myers \
+		-c diff.suppressBlankEmpty=true \
 		format-patch -q --numbered --zero-commit --no-signature \
 		--no-cover-letter --no-thread --no-base --no-attach --no-color \
 		--no-ext-diff --no-textconv --filename-max-length=64 --stat=72 \

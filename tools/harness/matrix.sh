@@ -7,11 +7,19 @@
 #   /* Rules: B3 B4 */
 #   TEST_F(brk, B3_one_signal_for_one_recall)
 #
+# and in the scripts of tools/tests, where what has no such line checks the "Rules of
+# the others" (and is counted in the table, not named):
+#
+#   # Rules: R1 R2
+#   name='recall: the state shows'
+#
 # Writes the table to MAINTAINERS-notes.md and prints the totals. Which rules
 # there are is written there, too. With --check nothing is written; whatever is
 # missing is said, and the exit status is 1: a rule without a test, a test
-# without rules or with unknown ones, a table that is not up to date. With RAN,
-# a file of lines "program fixture.test", also a rule of which no test is in there.
+# without rules or with unknown ones, a table that is not up to date, a line of
+# siw-cannot that names no test or gives no reason. With RAN, a file of lines
+# "program fixture.test" (of a script: "script name of the test"), also a rule of
+# which no test is in there, unless only scripts test it and none of them is.
 
 # shellcheck source=tools/harness/lib.sh
 . "$(dirname -- "$0")/lib.sh"
@@ -24,6 +32,7 @@ case ${1:-} in
 esac
 
 notes=$top/MAINTAINERS-notes.md
+cannot=$top/tools/harness/siw-cannot
 begin='<!-- matrix: made by "make matrix" -->'
 end='<!-- end of the matrix -->'
 for mark in "$begin" "$end"; do
@@ -42,7 +51,7 @@ trap 'rm -rf "$tmp"' EXIT
 
 # Macros that add variants are in the headers: those first.
 awk -v rules="$rules" -v later="$later" -v programs="$programs" -v ran="$ran" \
-	-v table="$tmp/table" -v totals="$tmp/totals" '
+	-v cannot="$cannot" -v table="$tmp/table" -v totals="$tmp/totals" '
 # "L1-L3 B12" -> known["L1"] ..., and in order if they are to be in the table
 function expand(text, in_table,		word, part, n, i, j, letter)
 {
@@ -80,19 +89,46 @@ function parse(line,	open)
 # the place for messages
 function here() { return file ":" FNR }
 
-function one_test(what, fixture,	word, n, i, id, letter, seen)
+function one_test(what, fixture,	id)
 {
 	if (!(prog in runs))
 		problem(here() ": " prog " is not in TEST_GEN_PROGS: it is never run")
 	id = prog SUBSEP fixture "." what
 	fixture_of[id] = prog SUBSEP fixture
 	name_of[id] = fixture "." what
+	is_test[prog, what] = 1
 	if (rules_at != FNR - 1) {
 		problem(here() ": " name_of[id] " does not say which rules it checks (/* Rules: ... */ in the line above)")
 		return
 	}
 	all[++n_all] = id
-	n = split(rules_text, word, " ")
+	note(id, rules_text)
+}
+
+# of a script; those without rules of their own are one line of the table together
+function shell_test(what,	id)
+{
+	if (rules_at == FNR - 1) {
+		id = prog SUBSEP what
+		name_of[id] = "\"" what "\""
+	} else if (prog in others) {
+		id = prog SUBSEP "*"
+		name_of[id] = "others"
+		if (cases_of[id]++)
+			return
+	} else {
+		problem(here() ": \"" what "\" does not say which rules it checks, and there are no \"Rules of the others\"")
+		return
+	}
+	fixture_of[id] = id
+	all[++n_all] = id
+	note(id, rules_at == FNR - 1 ? rules_text : others[prog])
+}
+
+# the test checks these rules
+function note(id, rules,	word, n, i, letter)
+{
+	n = split(rules, word, " ")
 	for (i = 1; i <= n; i++) {
 		if (!(word[i] in known)) {
 			problem(here() ": " name_of[id] " checks a rule that is not known: " word[i])
@@ -113,20 +149,38 @@ BEGIN {
 	for (i = 1; i <= n; i++)
 		runs[word[i]] = 1
 	while (ran != "" && (getline line <ran) > 0) {
-		split(line, word, " ")
-		has_run[word[1], word[2]] = 1
+		prog = line
+		sub(/ .*/, "", prog)
+		sub(/^[^ ]* /, "", line)
+		has_run[prog, line] = has_run[prog, "*"] = 1
 	}
 }
 FNR == 1 {
 	file = prog = FILENAME
 	sub(/.*\//, "", file)
 	sub(/.*\//, "", prog)
+	is_shell = sub(/\.sh$/, "", prog)
 	sub(/\.c$/, "", prog)
 	if (prog ~ /_test$/)
 		progs[++n_progs] = prog
 	rules_at = -1
 	pending = 0
 	macro = ""
+}
+is_shell && sub(/^# Rules of the others: */, "") { others[prog] = $0; next }
+is_shell && sub(/^# Rules: */, "") {
+	if (pending)
+		problem(file ":" rules_at ": a Rules line that is not directly above a test")
+	rules_at = FNR
+	rules_text = $0
+	pending = 1
+	next
+}
+is_shell && sub(/^[ \t]*name=/, "") {
+	gsub(/^.|.$/, "")
+	shell_test($0)
+	pending = 0
+	next
 }
 # a macro that adds variants
 /^#[ \t]*define[ \t]+[A-Za-z_0-9]+\(/ {
@@ -174,6 +228,8 @@ pending && FNR > rules_at {
 
 function times(id,	n)
 {
+	if (id in cases_of)
+		return cases_of[id]
 	n = variants[fixture_of[id]] + 0
 	return n ? n : 1
 }
@@ -183,7 +239,7 @@ END {
 	print "| --- | --- |" >table
 	for (r = 1; r <= n_rules; r++) {
 		text = last = ""
-		any = 0
+		any = due = 0
 		for (t = 1; t <= n_all; t++) {
 			id = all[t]
 			if (!((order[r], id) in checks))
@@ -191,6 +247,9 @@ END {
 			if (id in has_run)
 				any = 1
 			split(id, part, SUBSEP)
+			# the tools are tested once, not on every kernel
+			if (part[1] in runs || (part[1], "*") in has_run)
+				due = 1
 			if (part[1] == last)
 				text = text ", "
 			else
@@ -200,10 +259,23 @@ END {
 		}
 		if (text == "")
 			problem("rule " order[r] " has no test")
-		else if (ran != "" && !any)
+		else if (ran != "" && due && !any)
 			problem("rule " order[r] ": none of its tests has run; all were skipped, or never begun")
 		print "| " order[r] " | " text " |" >table
 	}
+	file = cannot
+	sub(/.*\//, "", file)
+	for (n = 0; (getline <cannot) > 0; ) {
+		n++
+		if (/^#/ || NF == 0)
+			continue
+		if (!(($1, $2) in is_test))
+			problem(file ":" n ": " $1 " has no test " $2)
+		else if (NF < 3)
+			problem(file ":" n ": does not say why " $2 " cannot")
+	}
+	if (!n)
+		problem(file " is missing, or empty")
 	printf "" >totals
 	for (l = 1; l <= n_letters; l++) {
 		tests = cases = 0
@@ -224,7 +296,7 @@ END {
 	close(table)
 	close(totals)
 	exit problems
-}' "$top"/selftests/*.h "$top"/selftests/*.c >"$tmp/problems"
+}' "$top"/selftests/*.h "$top"/selftests/*.c "$top"/tools/tests/*.sh >"$tmp/problems"
 status=$?
 if [ $status -ne 0 ] && [ ! -s "$tmp/problems" ]; then
 	die "could not read the selftests"

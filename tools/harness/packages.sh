@@ -1,8 +1,8 @@
 #!/bin/sh
 # SPDX-License-Identifier: GPL-2.0
 #
-# Installs the Debian packages that are missing, as root or by sudo without a
-# password; else prints the command to run.
+# packages.sh [PACKAGE...]: installs the Debian packages that are missing, those
+# named as well, as root or by sudo without a password; else prints the command to run.
 
 # shellcheck source=tools/harness/lib.sh
 . "$(dirname -- "$0")/lib.sh"
@@ -16,6 +16,7 @@ packages="$packages qemu-system-x86 busybox-static procps iproute2 kmod
 	ibverbs-utils rdmacm-utils"
 # lspins is tested with these
 packages="$packages mandoc jq"
+packages="$packages $*"
 
 need dpkg-query apt-get
 missing=''

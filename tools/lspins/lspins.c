@@ -154,7 +154,7 @@ static char *cell_state(const struct row *row)
 
 static char *cell_user(const struct row *row)
 {
-	return xstrdup(row->pin->user);
+	return cell_text(row, row->pin->user);
 }
 
 static char *cell_path(const struct row *row)
@@ -335,13 +335,42 @@ static bool print_table(struct report *r, const struct options *o)
 	return ok;
 }
 
-/* A hint for a person who looks at an empty or a short list. */
+static bool has_state(const struct report *r, const char *state)
+{
+	for (size_t i = 0; i < r->nr_pins; i++)
+		if (!strcmp(r->pins[i].state, state))
+			return true;
+	return false;
+}
+
+/* Does the file system take what is not given back? */
+static bool is_enforced(const struct report *r)
+{
+	FILE *f = report_open(r, "sys/fs/layout-break-enforce");
+	int val = 1;
+
+	if (!f)
+		return true;
+	if (fscanf(f, "%d", &val) != 1)
+		val = 1;
+	fclose(f);
+	return val;
+}
+
+/* Hints for a person: why the list is short, and what to do next. */
 static void explain(const struct report *r, const struct options *o)
 {
 	if (o->format != TABLE || o->noheadings || !isatty(STDOUT_FILENO))
 		return;
 	if (!r->nr_pins)
 		warn("no pins");
+	if (has_state(r, "recall") && !o->revoke)
+		warn("recall: somebody needs these blocks, and %s; the same command with --revoke takes them now",
+		     is_enforced(r) ?
+		     "gets them when fs.lease-break-time is over" :
+		     "does not get them by force, as fs.layout-break-enforce is 0");
+	if (has_state(r, "orphan"))
+		warn("orphan: cannot be taken; end the processes in PIDS");
 	if (!r->whole && r->hidden)
 		warn("%zu processes are not yours to look at; root sees them",
 		     r->hidden);
@@ -379,6 +408,8 @@ static int look(struct report *r, const struct selection *sel,
 		     r->proc);
 		return EXIT_ERROR;
 	}
+	if (!select_check(sel, r))
+		return EXIT_ERROR;
 	select_apply(sel, r, o->revoke);
 	if (o->format == PROMETHEUS) {
 		print_prometheus(r);

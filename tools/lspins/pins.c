@@ -5,8 +5,9 @@
  * /proc/file_pins has all pins, with the process that took the lease.  Who else
  * keeps a pin alive is in /proc/<pid>/file_pins, which lists the pins of one
  * process under the same numbers.  The kernel goes through all pins for each of
- * those files, so where there is a choice only those processes are asked that
- * have something open or mapped that can own pins.
+ * those files.  So if there are very many pins, only those processes are asked that
+ * have something open or mapped whose name is that of an owner of pins.  A device
+ * node can have any name: with fewer pins than that everybody is asked.
  */
 #define _GNU_SOURCE
 #include <ctype.h>
@@ -24,6 +25,8 @@
 #include "util.h"
 
 #define MAX_FIELDS	32
+/* So many pins cost the kernel about what it costs us to look at what is open. */
+#define ASK_ALL		1024
 
 /* Columns of the report, found by their names, wherever they stand. */
 enum field {
@@ -127,6 +130,7 @@ static bool parse_line(struct pin *p, char *line, const int *where)
 	p->mode = field[F_MODE];
 	p->lease = field[F_LEASE];
 	p->state = field[F_STATE];
+	unescape(field[F_USER]);
 	p->user = field[F_USER];
 	p->path = NULL;
 	if (strcmp(field[F_PATH], "-")) {
@@ -178,6 +182,34 @@ void pin_free(struct pin *p)
 }
 
 /*
+ * The PID column has the numbers of our own pid namespace, the directories those of
+ * the one whose /proc this is: that of the host, say, mounted in a container.  It
+ * tells all numbers that we have, from its own namespace on.
+ */
+static bool is_foreign(const struct report *r)
+{
+	size_t size = 0, numbers = 0;
+	char *line = NULL, *save;
+	FILE *f;
+
+	if (r->recorded)
+		return false;
+	f = report_open(r, "self/status");
+	if (!f)
+		return true;	/* it does not know us at all */
+	while (!numbers && getline(&line, &size, f) > 0) {
+		if (strncmp(line, "NSpid:", 6))
+			continue;
+		for (char *s = strtok_r(line + 6, " \t\n", &save); s;
+		     s = strtok_r(NULL, " \t\n", &save))
+			numbers++;
+	}
+	free(line);
+	fclose(f);
+	return numbers > 1;
+}
+
+/*
  * Read one report.  @pid is whose it is, 0 for that of all.  Pins that are not
  * known yet are added if @add.
  *
@@ -207,6 +239,8 @@ static int read_file(struct report *r, const char *name, pid_t pid, bool add)
 			continue;
 		line = NULL;		/* p has it now */
 		size = 0;
+		if (r->foreign)
+			p.pid = 0;
 		pin = bsearch(&p, r->pins, known, sizeof(p), by_id);
 		if (pin || !add)
 			pin_free(&p);
@@ -219,7 +253,8 @@ static int read_file(struct report *r, const char *name, pid_t pid, bool add)
 		err = errno ? errno : EIO;
 	free(line);
 	fclose(f);
-	qsort(r->pins, r->nr_pins, sizeof(p), by_id);
+	if (r->nr_pins > known)
+		qsort(r->pins, r->nr_pins, sizeof(p), by_id);
 	return err;
 }
 
@@ -291,8 +326,8 @@ static bool read_processes(struct report *r)
 	while (!err && (d = readdir(dir))) {
 		if (!number(d->d_name, '\0', &pid, NULL) || pid > INT_MAX)
 			continue;
-		if (r->whole && !has_owner_open(r, pid) &&
-		    !has_owner_mapped(r, pid))
+		if (r->whole && r->nr_pins > ASK_ALL &&
+		    !has_owner_open(r, pid) && !has_owner_mapped(r, pid))
 			continue;
 		snprintf(name, sizeof(name), "%d/file_pins", (int)pid);
 		err = read_file(r, name, pid, !r->whole);
@@ -318,10 +353,11 @@ bool report_read(struct report *r, bool who)
 	r->pins = xrealloc(NULL, r->max_pins, sizeof(*r->pins));
 	r->found = false;
 	r->hidden = 0;
+	r->foreign = is_foreign(r);
 	err = read_file(r, "file_pins", 0, true);
 	r->whole = !err;
 	if (!err)
-		return who && r->nr_pins ? read_processes(r) : true;
+		return (who || r->foreign) && r->nr_pins ? read_processes(r) : true;
 	if (err != ENOENT && err != EACCES && err != EPERM) {
 		if (err != EBADMSG)
 			warn("%s/file_pins: %s", r->proc, strerror(err));
@@ -462,6 +498,31 @@ char *report_mount_point(const struct report *r, dev_t dev)
 bool pin_held(const struct pin *p)
 {
 	return strcmp(p->state, "revoked");
+}
+
+bool pin_rdma(const struct pin *p, size_t *len, const char **mrn)
+{
+	static const char prefix[] = "rdma:";
+	const char *dev = p->user + sizeof(prefix) - 1, *end;
+
+	if (strncmp(p->user, prefix, sizeof(prefix) - 1))
+		return false;
+	/* A device's name may have colons in it: from the end. */
+	end = strrchr(dev, ':');
+	*mrn = NULL;
+	if (end && strcmp(end, ":mr")) {
+		*mrn = end + 1;
+		if (strcmp(*mrn, "-") &&
+		    (!**mrn || (*mrn)[strspn(*mrn, "0123456789")]))
+			return false;
+		end = memrchr(dev, ':', end - dev);
+		if (end && strncmp(end, ":mr:", 4))
+			return false;
+	}
+	if (!end || end == dev)
+		return false;
+	*len = end - dev;
+	return true;
 }
 
 bool pin_shared_by(const struct pin *p, pid_t pid)

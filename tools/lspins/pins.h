@@ -30,6 +30,7 @@ struct report {
 	const char *proc;	/* "/proc", or a copy of one */
 	bool recorded;		/* such a copy: nothing else of this machine counts */
 	bool whole;		/* /proc/file_pins could be read */
+	bool foreign;		/* @proc is that of another pid namespace */
 	bool found;		/* there is a report, if of one process only */
 	size_t hidden;		/* processes that may not be looked at */
 	struct pin *pins;	/* by id */
@@ -43,8 +44,9 @@ struct report {
  * @r: with @proc and @recorded set, else zero or from an earlier call
  * @who: also find every process that shares a pin, which costs a look at each
  *
- * Without the right to read /proc/file_pins, or on a kernel that has none, it is
- * put together from the reports of those processes that may be looked at.
+ * /proc/file_pins is asked first.  Without the right to read it, or on a kernel that
+ * has none, the report is put together from those of the processes that may be
+ * looked at.
  *
  * Return: false if the report cannot be read or understood, which has then been
  * said; a kernel without one is no such failure (@found).
@@ -100,6 +102,17 @@ char *report_mount_point(const struct report *r, dev_t dev);
  * @p: the pin
  */
 bool pin_held(const struct pin *p);
+
+/**
+ * pin_rdma - is the user of the pin a memory region, and of which device?
+ * @p: the pin
+ * @len: set to the length of the device's name, which begins behind "rdma:"
+ * @mrn: set to the number of the region as the kernel tells it, NULL if it does not:
+ *	"-" while it is being registered, nothing if the driver cannot revoke
+ *
+ * Return: false if it is something else.
+ */
+bool pin_rdma(const struct pin *p, size_t *len, const char **mrn);
 
 /**
  * pin_shared_by - is a process among those that share the pin?

@@ -27,22 +27,21 @@ struct metrics {
 };
 
 /* "rdma:rxe0:mr:12" is of "rdma:rxe0", "io_uring:4711:buf:0" of "io_uring". */
-static size_t user_len(const char *user)
+static size_t user_len(const struct pin *p)
 {
-	const char *end = strrchr(user, ':');
+	const char *mrn;
+	size_t len;
 
-	if (strncmp(user, "rdma:", 5))
-		return strcspn(user, ":");
-	while (end && end > user + 5 && *--end != ':')
-		;
-	return end ? (size_t)(end - user) : strlen(user);
+	if (pin_rdma(p, &len, &mrn))
+		return strlen("rdma:") + len;
+	return strcspn(p->user, ":");
 }
 
 static bool same_series(const struct series *s, const struct pin *p)
 {
 	const struct pin *q = s->one;
 
-	return q->dev == p->dev && user_len(p->user) == s->user_len &&
+	return q->dev == p->dev && user_len(p) == s->user_len &&
 	       !strncmp(q->user, p->user, s->user_len) &&
 	       !strcmp(q->mode, p->mode) && !strcmp(q->lease, p->lease) &&
 	       !strcmp(q->state, p->state);
@@ -57,7 +56,7 @@ static void collect(struct metrics *m, const struct pin *p)
 	if (s == m->series + m->nr) {
 		m->series = xrealloc(m->series, m->nr + 1, sizeof(*s));
 		s = &m->series[m->nr++];
-		*s = (struct series) { .one = p, .user_len = user_len(p->user) };
+		*s = (struct series) { .one = p, .user_len = user_len(p) };
 	}
 	s->pins++;
 	s->bytes += p->pages ? p->end - p->start + 1 : 0;
@@ -78,7 +77,14 @@ static int by_user(const void *a, const void *b)
 	const struct pin *p = *(const struct pin * const *)a;
 	const struct pin *q = *(const struct pin * const *)b;
 
-	return strcmp(p->user, q->user);
+	int order = strcmp(p->user, q->user);
+	const char *mrn;
+	size_t len;
+
+	/* What has no number cannot be told from others of the device. */
+	if (!order && pin_rdma(p, &len, &mrn) && (!mrn || *mrn == '-'))
+		return p->id < q->id ? -1 : p->id > q->id;
+	return order;
 }
 
 static int by_number(const void *a, const void *b)
@@ -120,6 +126,8 @@ static void labels(const struct report *r, const struct series *s)
 	const struct pin *p = s->one;
 	char *mount = report_mount_point(r, p->dev);
 	char *text = mount ? utf8_copy(mount) : xstrdup("");
+	char *user = xasprintf("%.*s", (int)s->user_len, p->user);
+	char *user_text = utf8_copy(user);
 	char dev[32];
 
 	snprintf(dev, sizeof(dev), "%u:%u", major(p->dev), minor(p->dev));
@@ -127,11 +135,13 @@ static void labels(const struct report *r, const struct series *s)
 	label("device", dev, sizeof(dev));
 	/* what is not UTF-8 would make the whole file invalid */
 	label(",mountpoint", text, -1);
-	label(",user", p->user, s->user_len);
+	label(",user", user_text, -1);
 	label(",mode", p->mode, -1);
 	label(",lease", p->lease, -1);
 	label(",state", p->state, -1);
 	putchar('}');
+	free(user_text);
+	free(user);
 	free(mount);
 	free(text);
 }

@@ -108,6 +108,9 @@ static bool parse_device(struct criterion *c, const struct report *r,
 	}
 	if (!strchr(arg, '/'))
 		c->name = arg;
+	/* It may be out of sight, in another network namespace. */
+	snprintf(path, sizeof(path), "/sys/class/infiniband/%s", arg);
+	c->unknown = !c->has_dev && !r->recorded && access(path, F_OK);
 	return true;
 }
 
@@ -194,11 +197,26 @@ bool select_has(const struct selection *sel, enum kind kind)
 
 static bool uses_rdma_device(const struct pin *p, const char *name)
 {
-	size_t len = strlen(name);
+	const char *mrn;
+	size_t len;
 
-	return !strncmp(p->user, "rdma:", 5) &&
-	       !strncmp(p->user + 5, name, len) &&
-	       !strncmp(p->user + 5 + len, ":mr:", 4);
+	return pin_rdma(p, &len, &mrn) && len == strlen(name) &&
+	       !strncmp(p->user + strlen("rdma:"), name, len);
+}
+
+bool select_check(const struct selection *sel, const struct report *r)
+{
+	for (size_t i = 0; i < sel->nr; i++) {
+		bool known = !sel->all[i].unknown;
+
+		for (size_t k = 0; !known && k < r->nr_pins; k++)
+			known = uses_rdma_device(&r->pins[k], sel->all[i].name);
+		if (!known) {
+			warn("no device %s", sel->all[i].name);
+			return false;
+		}
+	}
+	return true;
 }
 
 static bool matches(const struct criterion *c, const struct pin *p)
@@ -241,6 +259,15 @@ static int by_name(const void *a, const void *b)
 	return strcmp(*(const char * const *)a, *(const char * const *)b);
 }
 
+/* "-", or no number at all, is what all such regions of a device are called. */
+static bool names_region(const struct pin *p)
+{
+	const char *mrn;
+	size_t len;
+
+	return !pin_rdma(p, &len, &mrn) || (mrn && *mrn != '-');
+}
+
 void select_apply(const struct selection *sel, struct report *r, bool regions)
 {
 	bool *keep = xrealloc(NULL, r->nr_pins, sizeof(*keep));
@@ -249,7 +276,8 @@ void select_apply(const struct selection *sel, struct report *r, bool regions)
 
 	for (size_t i = 0; i < r->nr_pins; i++) {
 		keep[i] = selected(sel, &r->pins[i]);
-		if (keep[i] && regions && pin_held(&r->pins[i]))
+		if (keep[i] && regions && pin_held(&r->pins[i]) &&
+		    names_region(&r->pins[i]))
 			users[nr_users++] = r->pins[i].user;
 	}
 	qsort(users, nr_users, sizeof(*users), by_name);

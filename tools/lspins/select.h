@@ -15,6 +15,7 @@ enum kind { BY_FILE, BY_MOUNT, BY_DEVICE, BY_PID, BY_STATE, BY_ID, NR_KINDS };
 struct criterion {
 	enum kind kind;
 	const char *name;	/* path, RDMA device, state; NULL if it does not count */
+	bool unknown;		/* a device's name that only a pin could tell of */
 	bool has_dev;		/* then @dev counts, and for BY_FILE @num, the inode */
 	dev_t dev;
 	uint64_t num;		/* process, pin, inode */
@@ -43,6 +44,15 @@ bool select_add(struct selection *sel, const struct report *r, enum kind kind,
  * @kind: the kind
  */
 bool select_has(const struct selection *sel, enum kind kind);
+
+/**
+ * select_check - is there what was asked for by a name that select_add() did not know?
+ * @sel: what is asked for
+ * @r: read, and not yet reduced by select_apply()
+ *
+ * Return: false if there is no such thing, which has been said.
+ */
+bool select_check(const struct selection *sel, const struct report *r);
 
 /**
  * select_apply - drop from a report what is not asked for

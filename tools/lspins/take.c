@@ -28,22 +28,22 @@ struct regions {
 	size_t others;		/* pins that cannot be taken this way */
 };
 
-/* "rdma:rxe0:mr:12"; "-" for the number while it is being registered. */
-static bool parse_user(const char *user, char **dev, uint32_t *mrn)
+/* Which region, if the kernel tells a number by which it can be revoked? */
+static bool parse_user(const struct pin *p, char **dev, uint32_t *mrn)
 {
-	const char *num = strrchr(user, ':');
 	unsigned long val;
+	const char *num;
+	size_t len;
 	char *end;
 
-	if (strncmp(user, "rdma:", 5) || !num || num - user < 5 + 3 + 1 ||
-	    strncmp(num - 3, ":mr", 3) || num[1] < '0' || num[1] > '9')
+	if (!pin_rdma(p, &len, &num) || !num || *num == '-')
 		return false;
 	errno = 0;
-	val = strtoul(num + 1, &end, 10);
+	val = strtoul(num, &end, 10);
 	if (errno || *end || val > UINT32_MAX)
 		return false;
 	*mrn = val;
-	*dev = xasprintf("%.*s", (int)(num - 3 - (user + 5)), user + 5);
+	*dev = xasprintf("%.*s", (int)len, p->user + strlen("rdma:"));
 	return true;
 }
 
@@ -68,7 +68,7 @@ static void find_regions(struct regions *rs, const struct report *r)
 		reg->pin = &r->pins[i];
 		if (!pin_held(reg->pin))
 			continue;
-		if (parse_user(reg->pin->user, &reg->dev, &reg->mrn))
+		if (parse_user(reg->pin, &reg->dev, &reg->mrn))
 			rs->nr++;
 		else
 			rs->others++;
@@ -170,7 +170,7 @@ int take_all(const struct report *r, bool dry_run, bool yes)
 		status = EXIT_ERROR;
 	}
 	if (rs.others) {
-		warn("%zu pin%s cannot be revoked from here (no memory region, or not registered yet): end the processes in PIDS",
+		warn("%zu pin%s cannot be revoked from here (a buffer, a region whose driver cannot do it, or not registered yet): end the processes in PIDS",
 		     rs.others, rs.others == 1 ? "" : "s");
 		status = EXIT_ERROR;
 	}

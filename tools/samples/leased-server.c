@@ -396,10 +396,11 @@ static void on_signal(struct server *s)
 		break;
 	default:
 		/*
-		 * The recall, or SIGIO: what the kernel sends instead when its
-		 * queue of realtime signals is full.  We do not ask whether it
-		 * is still pending: had we slept over it, the region would be
-		 * revoked by now, and registering again is the answer to that.
+		 * The recall.  We do not ask whether it is still pending: had we
+		 * slept over it, the region would be revoked by now, and
+		 * registering again is the answer to that.  When the queue of
+		 * realtime signals is full, none is sent: then on_async_event()
+		 * tells that the region has gone.
 		 */
 		if (s->state == SERVING) {
 			printf("generation %u: recalled\n", s->generation);
@@ -418,8 +419,12 @@ static void on_async_event(struct server *s)
 	struct ibv_async_event ev;
 	bool revoked;
 
-	if (ibv_get_async_event(s->pd->context, &ev))
+	if (ibv_get_async_event(s->pd->context, &ev)) {
+		/* deregistering has discarded it since poll() saw it */
+		if (errno == EAGAIN)
+			return;
 		die(errno, "ibv_get_async_event");
+	}
 	revoked = (int)ev.event_type == UVERBS_EVENT_MR_REVOKED && s->mr &&
 		  (uint32_t)ev.element.port_num == s->mr->handle;
 	ibv_ack_async_event(&ev);
@@ -637,6 +642,9 @@ static void listen_at(struct server *s, const char *addr, const char *port)
 	s->pd = ibv_alloc_pd(s->listener->verbs);
 	if (!s->pd)
 		die(errno, "ibv_alloc_pd");
+	/* an event that poll() has seen may not be there any more */
+	if (fcntl(s->pd->context->async_fd, F_SETFL, O_NONBLOCK))
+		die(errno, "O_NONBLOCK");
 	s->channel = ibv_create_comp_channel(s->listener->verbs);
 	if (!s->channel)
 		die(errno, "ibv_create_comp_channel");
@@ -662,7 +670,6 @@ static void create_fds(struct server *s)
 	s->recall_sig = SIGRTMIN;
 	sigemptyset(&set);
 	sigaddset(&set, s->recall_sig);
-	sigaddset(&set, SIGIO);
 	sigaddset(&set, SIGUSR1);
 	sigaddset(&set, SIGINT);
 	sigaddset(&set, SIGTERM);

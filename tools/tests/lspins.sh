@@ -7,12 +7,17 @@
 #   LSPINS=program [O=build directory] sh tests/lspins.sh
 #
 # With O, "make install" is tested too.
+#
+# Which rules of the contract a test checks stands above its name, for
+# tools/harness/matrix.sh. Where nothing stands:
+# Rules of the others: R5
 
 cd "$(dirname -- "$0")" || exit 2
 : "${LSPINS:?the program to be tested}"
 export LC_ALL=C.UTF-8
 unset MAKEFLAGS MFLAGS MAKEOVERRIDES MAKELEVEL
-tmp=$(mktemp -d) || exit 2
+# shellcheck source=tools/tests/lib.sh
+. ./lib.sh
 trap 'rm -rf "$tmp"' EXIT
 trap 'exit 2' HUP INT TERM
 # where others than us can run it
@@ -21,34 +26,6 @@ cp -R proc "$tmp/proc" || exit 2
 chmod -R a+rX "$tmp"
 lspins=$tmp/lspins
 proc=$tmp/proc
-n=0 passed=0 failed=0 skipped=0
-
-ok()
-{
-	n=$((n + 1))
-	passed=$((passed + 1))
-	echo "ok $n $name"
-}
-
-not_ok()
-{
-	n=$((n + 1))
-	failed=$((failed + 1))
-	printf '%s\n' "$@" | sed 's/^/# /'
-	echo "not ok $n $name"
-}
-
-skip()
-{
-	n=$((n + 1))
-	skipped=$((skipped + 1))
-	echo "ok $n $name # SKIP $1"
-}
-
-have()
-{
-	command -v "$1" >/dev/null 2>&1
-}
 
 # run ARGUMENTS: lspins on the recorded /proc; sets $status, fills out and err
 run()
@@ -104,6 +81,7 @@ has()
 }
 
 echo 'KTAP version 1'
+echo '# tests: lspins'
 
 # --- the table ---------------------------------------------------------------------
 
@@ -206,6 +184,44 @@ name='who has the context only mapped'
 run -rn -o PIDS -i 16
 gives 0 1300
 
+cp -R "$proc" "$tmp/node"
+rm "$tmp/node/1240/fd"/*
+ln -s /tmp/any/name "$tmp/node/1240/fd/3"
+name='who has the context open by a node of any name'
+"$lspins" --proc "$tmp/node" -rn -o PIDS -i 7 >"$tmp/out" 2>"$tmp/err"
+status=$?
+gives 0 1234,1240
+
+name='very many pins, and whose they are'
+awk '{ print } END { for (i = 100; i < 1300; i++)
+	print i, 4000, "259:0", i, "0-4095 1 rw layout active rdma:rxe0:mr:" i, "/mnt/p/" i
+	}' "$proc/file_pins" >"$tmp/node/file_pins"
+cp -R "$proc/1240/fd/." "$tmp/node/1240/fd"
+"$lspins" --proc "$tmp/node" -rn -o PIDS -i 7,13,16,1299 >"$tmp/out" 2>"$tmp/err"
+status=$?
+gives 0 '1234,1240
+1240
+1300
+4000'
+
+# One that hangs shall not keep anybody from knowing.
+name='without COMMAND and PIDS no process is asked'
+echo garbage >"$tmp/node/1240/file_pins"
+"$lspins" --proc "$tmp/node" -rn -i 7 -o ID,PID,STATE,USER,PATH >"$tmp/out" 2>"$tmp/err"
+status=$?
+gives 0 '7 1234 active rdma:rxe0:mr:12 /mnt/p/f'
+
+# Whatever the processes tell that is not in it came later.
+# Rules: R2 R5
+name='the report of all is preferred'
+cp -R "$proc" "$tmp/newer"
+echo '99 259:0 99 0-4095 1 rw layout active rdma:rxe0:mr:99 /mnt/p/newer' \
+	>>"$tmp/newer/1234/file_pins"
+sed -i 's/^\(7 .*\) active /\1 recall /' "$tmp/newer/1234/file_pins"
+"$lspins" --proc "$tmp/newer" -rn -o ID,STATE -i 7,99 >"$tmp/out" 2>"$tmp/err"
+status=$?
+gives 0 '7 active'
+
 # --- which ------------------------------------------------------------------------
 
 name='by file'
@@ -260,6 +276,54 @@ ids 0 '10 11 '
 name='kinds are combined, elements of one kind add up'
 run -rn -p 1240 -s active,orphan -m /mnt/p -i 7 -i 13
 ids 0 '7 13 '
+
+# A driver that cannot revoke has no number; names of devices may be anything.
+mkdir "$tmp/users"
+cat >"$tmp/users/file_pins" <<'END'
+ID PID DEV INODE RANGE PAGES MODE LEASE STATE USER PATH
+1 5 259:0 131 0-4095 1 rw exclusive active rdma:mlx4_0:mr /mnt/p/a
+2 5 259:0 132 0-4095 1 rw exclusive active rdma:mlx4_0:mr /mnt/p/b
+3 5 259:0 133 0-4095 1 rw layout active rdma:a\040b:mr:7 /mnt/p/c
+4 5 259:0 134 0-4095 1 rw layout active rdma:a:mr:3:mr:8 /mnt/p/d
+5 5 259:0 135 0-4095 1 rw layout active gup_test:1:buf:0 /mnt/p/e
+END
+users()
+{
+	"$lspins" --proc "$tmp/users" "$@" >"$tmp/out" 2>"$tmp/err" </dev/null
+	status=$?
+}
+name='by a device whose driver cannot revoke'
+users -rn -d mlx4_0
+ids 0 '1 2 '
+name='by a device with a blank in its name'
+users -rn -d 'a b' -o ID,USER
+gives 0 '3 rdma:a\x20b:mr:7'
+name='by a device whose name looks like a user'
+users -rn -d a
+ids 1 ''
+name='by that device itself'
+users -rn -d a:mr:3
+ids 0 '4 '
+name='revoke: not what has no number, and no others of the device'
+users --revoke -i 1
+if [ "$status" -eq 2 ] && grep -q '1 pin cannot be revoked' "$tmp/err" &&
+   ! grep -q /mnt/p/b "$tmp/out"; then
+	ok
+else
+	not_ok "exit status $status" "$(cat "$tmp/out" "$tmp/err")"
+fi
+name='revoke: a device with a blank in its name'
+users --revoke -i 3
+has 'a b mr 7 (pin 3): would be revoked'
+name='metrics: devices with odd names, and regions without number'
+users --prometheus
+if awk -f promlint.awk "$tmp/out" >"$tmp/lint" &&
+   grep -q 'user="rdma:mlx4_0",.*} 2$' "$tmp/out" &&
+   grep -q 'user="rdma:a b",' "$tmp/out" && grep -q 'user="gup_test",' "$tmp/out"; then
+	has 'lspins_regions 5'
+else
+	not_ok "$(cat "$tmp/lint" "$tmp/out")"
+fi
 
 name='none: exit status 1, and nothing said'
 run -p 1
@@ -415,12 +479,12 @@ gives 0 '10 812 store 812 6G rw layout active rdma:siw0:mr:3 /mnt/q/back\x5cslas
 
 # --- JSON -------------------------------------------------------------------------
 
-if have python3; then
+if have jq; then
+	is_json() { jq -e '.pins | type == "array"' >/dev/null; }
+elif have python3; then
 	is_json() { python3 -m json.tool >/dev/null; }
 elif have node; then
 	is_json() { node -e 'JSON.parse(require("fs").readFileSync(0, "utf8"))'; }
-elif have jq; then
-	is_json() { jq . >/dev/null; }
 else
 	is_json() { return 127; }
 fi
@@ -467,6 +531,23 @@ name='JSON: quotes and backslashes'
 json_has '"path":"/mnt/q/back\\slash\"quote\""'
 name='JSON: a command with a quote'
 json_has '"command":"gone\"by"'
+name='JSON: numbers are numbers, and names are texts'
+run -J --output-all
+if ! have jq; then
+	skip 'no jq'
+elif jq -e '.pins | length == 12 and all(
+	([.id, .pid, .ino, .start, .end, .size, .pages] | all(type == "number")) and
+	([.mode, .lease, .state, .user, .dev] | all(type == "string")) and
+	(.pids | type == "array"))' "$tmp/out" >/dev/null 2>"$tmp/err"; then
+	ok
+else
+	not_ok "$(cat "$tmp/err" "$tmp/out")"
+fi
+
+name='JSON: UTF-8 in any locale'
+LC_ALL=C "$lspins" --proc "$proc" -J -i 15 -o PATH >"$tmp/out"
+json_has '"path":"/mnt/p/größe"'
+
 name='JSON without pins'
 json 1 -p 1
 name='JSON without pins is an empty array'
@@ -548,6 +629,39 @@ case $first in
 20[0-9][0-9]-[01][0-9]-[0-3][0-9]\ *:*:*) ok ;;
 *) not_ok "$first" ;;
 esac
+
+# --- telling a person --------------------------------------------------------------
+
+# tells ARGUMENTS: what lspins says on a terminal
+tells()
+{
+	script -qec "stty cols 200; $lspins $*" "$tmp/typescript" \
+		>"$tmp/out" 2>"$tmp/err" </dev/null
+	status=$?
+}
+
+cp -R "$proc" "$tmp/spared"
+mkdir -p "$tmp/spared/sys/fs"
+echo 0 >"$tmp/spared/sys/fs/layout-break-enforce"
+for hint in "$proc recall gets them when fs.lease-break-time is over" \
+	    "$tmp/spared recall fs.layout-break-enforce is 0" \
+	    "$proc orphan end the processes in PIDS"; do
+	dir=${hint%% *} hint=${hint#* }
+	name="on a terminal: what can be done about ${hint%% *}"
+	if have script; then
+		tells --proc "$dir" -s "${hint%% *}"
+		has "${hint#* }"
+	else
+		skip 'no script(1)'
+	fi
+done
+name='on a terminal: nothing about what is active'
+if have script; then
+	tells --proc "$proc" -s active
+	if grep -q 'lspins:' "$tmp/out"; then not_ok "$(cat "$tmp/out")"; else ok; fi
+else
+	skip 'no script(1)'
+fi
 
 # --- revoking ---------------------------------------------------------------------
 
@@ -773,6 +887,4 @@ else
 	skip 'no O='
 fi
 
-echo "1..$n"
-echo "$passed passed, $failed failed, $skipped skipped"
-[ "$failed" -eq 0 ]
+finish
