@@ -706,6 +706,44 @@ TEST_F(pnfs, B10_layoutget_against_registration)
 	EXPECT_LT(0, pinned + given);
 }
 
+struct storing {
+	struct dax_file *f;
+	bool stop;
+};
+
+static void *store_pages(void *arg)
+{
+	struct storing *s = arg;
+	size_t at = 0;
+
+	while (!__atomic_load_n(&s->stop, __ATOMIC_ACQUIRE)) {
+		*(volatile char *)(s->f->map + at) = 1;
+		at = (at + PAGE) % s->f->size;
+	}
+	return NULL;
+}
+
+/*
+ * The server flushes all pages and then drops them: it cannot if one has been written to
+ * meanwhile. Breaks if the kernel warns of that, or if the client is told anything else
+ * than to come again.
+ */
+/* Rules: B10 */
+TEST_F(pnfs, B10_layoutget_beside_stores)
+{
+	struct storing s = { .f = &self->f };
+	int status = NFS4_OK;
+	pthread_t t;
+
+	ASSERT_EQ(0, pthread_create(&t, NULL, store_pages, &s));
+	EXPECT_TRUE(wait_for((status = ask_and_wait(_metadata, 'L'),
+			      status != NFS4_OK)));
+	EXPECT_EQ(NFS4ERR_DELAY, status);
+	__atomic_store_n(&s.stop, true, __ATOMIC_RELEASE);
+	pthread_join(t, NULL);
+	EXPECT_EQ(NFS4_OK, get_layout(_metadata));
+}
+
 static bool has_nfsd(void)
 {
 	char text[4096];
