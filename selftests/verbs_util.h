@@ -63,6 +63,15 @@ struct pair {
 	struct rdma_cm_id *id[3];
 };
 
+/* Have the providers' libraries loaded once, not by the process of each test. */
+__attribute__((constructor)) static void verbs_load(void)
+{
+	struct ibv_device **list = ibv_get_device_list(NULL);
+
+	if (list)
+		ibv_free_device_list(list);
+}
+
 /*
  * The device to be tested: false if there is none.  Who names one that is not there
  * gets no other.
