@@ -1348,6 +1348,59 @@ TEST_F(netlink, R3_resource_tracker)
 	EXPECT_STREQ(id, m.pins);
 }
 
+struct lister {
+	struct nl nl;
+	int dev, ret;
+	long listed;
+	bool stop;
+};
+
+static void count_mrs(void *at, size_t len, void *arg)
+{
+	struct nlattr *table = nl_find(at, len, RDMA_NLDEV_ATTR_RES_MR), *a;
+	struct lister *l = arg;
+
+	if (table)
+		for_each_attr(a, nla_at(table), nla_size(table))
+			l->listed++;
+}
+
+static void *list_mrs(void *arg)
+{
+	struct lister *l = arg;
+
+	while (!l->ret && !__atomic_load_n(&l->stop, __ATOMIC_ACQUIRE)) {
+		nl_begin(&l->nl, RDMA_NLDEV_CMD_RES_MR_GET, NLM_F_DUMP);
+		nl_put_u32(&l->nl, RDMA_NLDEV_ATTR_DEV_INDEX, l->dev);
+		l->ret = nl_talk(&l->nl, count_mrs, l);
+	}
+	return NULL;
+}
+
+/* Breaks if who lists regions uses what a deregistration has given back. */
+/* Rules: R3 */
+TEST_F(netlink, R3_list_against_dereg)
+{
+	static struct lister l;
+	long begin = now_ms();
+	pthread_t t;
+	int i;
+
+	ASSERT_TRUE(nl_open(&l.nl));
+	l.dev = self->dev;
+	ASSERT_EQ(0, pthread_create(&t, NULL, list_mrs, &l));
+	for_race(i, begin) {
+		ASSERT_EQ(0, ibv_dereg_mr(self->mr));
+		ASSERT_REG(self->mr, &self->v, self->mem, LEN, ACCESS_RW);
+	}
+	__atomic_store_n(&l.stop, true, __ATOMIC_RELEASE);
+	ASSERT_EQ(0, pthread_join(t, NULL));
+	EXPECT_EQ(0, l.ret);
+	/* The test's buffer, if no other. */
+	EXPECT_LT(0, l.listed);
+	TH_LOG("%d rounds, %ld regions listed", i, l.listed);
+}
+
 /* Several pins have several numbers, and more than that end in dots. */
 /* Rules: R3 */
 TEST_F(netlink, R3_many_pins)
