@@ -648,6 +648,43 @@ TEST_F(cow, P9_short_pin_of_a_shared_page)
 		read_under_reference(_metadata, &self->f, self->clone);
 }
 
+/*
+ * The page of a shared block is in a pipe, and is registered, and written to. Breaks if
+ * somebody waits for the pipe: a registration cannot tell whose references there are.
+ */
+/* Rules: P4 B1 I2 */
+TEST_F(cow, P4_page_in_a_pipe)
+{
+	struct dax_file *f = &self->f;
+	size_t at = f->size / 2 + PAGE;
+	static char data[PAGE], shared[PAGE];
+	struct ibv_mr *mr;
+	int pipe, clone;
+
+	if (!can_clone(_metadata, f, self->clone))
+		return;
+	ASSERT_EQ(0, write_pattern(f->fd, 0, f->size, 1));
+	ASSERT_EQ(0, clone_range(f->path, 0, 0, self->clone, 0));
+	clone = open(self->clone, O_RDWR | O_CLOEXEC);
+	ASSERT_LE(0, clone);
+	ASSERT_EQ((ssize_t)PAGE, pread(clone, shared, PAGE, at));
+	read_faults(f->map, f->size);
+	pipe = hold_pages(_metadata, f->map + at, PAGE);
+
+	take_lease(_metadata, f, false);
+	ASSERT_REG(mr, &self->v, f->map + at - PAGE, 3 * PAGE, ACCESS_RW);
+	EXPECT_EQ(1, count_pins(getpid(), "active"));
+	EXPECT_EQ(0, other_does(_metadata, op_write_pages, f, at - PAGE, 3 * PAGE));
+	EXPECT_EQ(7, f->map[at]);
+	ASSERT_EQ((ssize_t)PAGE, read(pipe, data, PAGE));
+	EXPECT_EQ(0, memcmp(data, shared, PAGE));
+	EXPECT_EQ(-1, next_signal(NULL, 0));
+	ASSERT_EQ(0, ibv_dereg_mr(mr));
+	EXPECT_EQ(-1, file_differs(clone, 0, f->size, 1));
+	ASSERT_EQ(0, close(pipe));
+	ASSERT_EQ(0, close(clone));
+}
+
 /* --- entries of 2 MiB --------------------------------------------------------------- */
 
 /* ext4 shares no blocks. */

@@ -33,13 +33,13 @@ listening()
 # pins PID FILE STATE: the process's report names its region over FILE, in this state
 pins()
 {
-	local mode lease state user path
+	local mode lease state user path found=1
 
 	while read -r _ _ _ _ _ mode lease state user path; do
 		[ "$mode $lease $state $path" = "rw layout $3 $2" ] &&
-			[[ $user == rdma:"$dev":mr:+([0-9]) ]] && return
+			[[ $user == rdma:"$dev":mr:+([0-9]) ]] && found=0
 	done <"/proc/$1/file_pins"
-	return 1
+	return $found
 } 2>/dev/null
 
 is_dax()
