@@ -72,6 +72,18 @@ static bool can_clone(struct __test_metadata *const _metadata,
 	return false;
 }
 
+/* Share all blocks of the file; a descriptor of the other one. */
+static int share_blocks(struct __test_metadata *const _metadata,
+			const struct dax_file *f, const char *clone)
+{
+	int fd;
+
+	ASSERT_EQ(0, clone_range(f->path, 0, 0, clone, 0));
+	fd = open(clone, O_RDWR | O_CLOEXEC);
+	ASSERT_LE(0, fd);
+	return fd;
+}
+
 /* What is pinned is allocated, written, of this file alone, and what it reads. */
 static void check_pinned(struct __test_metadata *const _metadata,
 			 struct verbs *v, struct pair *p, struct dax_file *f,
@@ -610,9 +622,7 @@ static void read_under_reference(struct __test_metadata *const _metadata,
 	int pipe, fd;
 
 	ASSERT_EQ(0, write_pattern(f->fd, 0, f->size, 1));
-	ASSERT_EQ(0, clone_range(f->path, 0, 0, clone, 0));
-	fd = open(clone, O_RDWR | O_CLOEXEC);
-	ASSERT_LE(0, fd);
+	fd = share_blocks(_metadata, f, clone);
 	read_faults(f->map, f->size);
 
 	pipe = hold_pages(_metadata, f->map + at, PAGE);
@@ -664,9 +674,7 @@ TEST_F(cow, P4_page_in_a_pipe)
 	if (!can_clone(_metadata, f, self->clone))
 		return;
 	ASSERT_EQ(0, write_pattern(f->fd, 0, f->size, 1));
-	ASSERT_EQ(0, clone_range(f->path, 0, 0, self->clone, 0));
-	clone = open(self->clone, O_RDWR | O_CLOEXEC);
-	ASSERT_LE(0, clone);
+	clone = share_blocks(_metadata, f, self->clone);
 	ASSERT_EQ((ssize_t)PAGE, pread(clone, shared, PAGE, at));
 	read_faults(f->map, f->size);
 	pipe = hold_pages(_metadata, f->map + at, PAGE);
@@ -733,9 +741,7 @@ TEST_F(huge, P4_pages_of_a_shared_entry)
 	read_faults(f->map, f->size);
 	ASSERT_TRUE(mapped_by_pmd(f->map));
 	ASSERT_TRUE(mapped_by_pmd(f->map + PMD));
-	ASSERT_EQ(0, clone_range(f->path, 0, 0, self->clone, 0));
-	clone = open(self->clone, O_RDWR | O_CLOEXEC);
-	ASSERT_LE(0, clone);
+	clone = share_blocks(_metadata, f, self->clone);
 	read_faults(f->map, f->size);
 	read_faults(self->pages, f->size);
 	EXPECT_EQ(0, memcmp(self->pages, f->map, f->size));
@@ -776,9 +782,7 @@ TEST_F(huge, P4_other_file_is_mapped_by_pages)
 	ASSERT_EQ(0, write_pattern(f->fd, 0, f->size, 1));
 	read_faults(f->map, f->size);
 	ASSERT_TRUE(mapped_by_pmd(f->map));
-	ASSERT_EQ(0, clone_range(f->path, 0, 0, self->clone, 0));
-	clone = open(self->clone, O_RDWR | O_CLOEXEC);
-	ASSERT_LE(0, clone);
+	clone = share_blocks(_metadata, f, self->clone);
 	ASSERT_EQ(self->pages, mmap(self->pages, 2 * PMD, PROT_READ | PROT_WRITE,
 				    MAP_SHARED | MAP_FIXED, clone, 0));
 
@@ -817,9 +821,7 @@ TEST_F(huge, P4_pin_beside_shared_blocks)
 	int clone;
 
 	ASSERT_EQ(0, write_pattern(f->fd, 0, f->size, 1));
-	ASSERT_EQ(0, clone_range(f->path, 0, 0, self->clone, 0));
-	clone = open(self->clone, O_RDWR | O_CLOEXEC);
-	ASSERT_LE(0, clone);
+	clone = share_blocks(_metadata, f, self->clone);
 	ASSERT_EQ((ssize_t)sizeof(before),
 		  pread(clone, before, sizeof(before), others));
 	read_faults(f->map, f->size);
